@@ -1,0 +1,10 @@
+import type { Change } from "../model/state.js";
+
+/** One contract, two stores: embedded (this host) and etcd (the cluster's networks and endpoints). */
+export interface Store {
+  /** Every record, once, at start. Records that fail their checksum or schema are left out and reported in `damaged`. */
+  load(): Promise<{ readonly changes: readonly Change[]; readonly damaged: readonly string[] }>;
+  /** All or nothing, durable when the promise resolves. */
+  commit(changes: readonly Change[]): Promise<void>;
+  close(): Promise<void>;
+}
