@@ -13,7 +13,14 @@ await withLab(async (lab) => {
   const tar = await import("./image.js");
   for (const engine of engines) tar.importBusybox(engine);
 
-  const figures = { create: new Map<string, number[]>(), connect: new Map<string, number[]>(), disconnect: new Map<string, number[]>(), remove: new Map<string, number[]>(), run: new Map<string, number[]>(), runRm: new Map<string, number[]>() };
+  const figures = {
+    create: new Map<string, number[]>(),
+    connect: new Map<string, number[]>(),
+    disconnect: new Map<string, number[]>(),
+    remove: new Map<string, number[]>(),
+    run: new Map<string, number[]>(),
+    runRm: new Map<string, number[]>(),
+  };
   const put = (map: Map<string, number[]>, kind: string, value: number) => map.set(kind, [...(map.get(kind) ?? []), value]);
   for (const engine of engines) engine.cli("run", "-d", "--name", "target", "busybox", "sleep", "3600");
   for (let i = 0; i < ROUNDS; i++) {
@@ -32,7 +39,7 @@ await withLab(async (lab) => {
     }
   }
   const line = (name: string, map: Map<string, number[]>, factor?: number) => {
-    const peers = docker ? { docker: median(map.get("docker")!) } : {};
+    const peers: Record<string, number> = docker ? { docker: median(map.get("docker")!) } : {};
     report(name, median(map.get("linkspan")!), "ms", peers, factor && docker ? { reach: { peer: "docker", factor } } : {});
   };
   console.log(`# medians of ${ROUNDS} rounds, in turn`);

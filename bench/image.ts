@@ -8,7 +8,8 @@ import type { BenchEngine } from "./lab.js";
 export function importBusybox(engine: BenchEngine): void {
   const dir = mkdtempSync(join(tmpdir(), "lsb-img-"));
   try {
-    for (const d of ["bin", "etc", "tmp", "proc", "sys", "dev", "root", "www"]) mkdirSync(join(dir, "rootfs", d), { recursive: true });
+    for (const d of ["bin", "etc", "tmp", "proc", "sys", "dev", "root", "www"])
+      mkdirSync(join(dir, "rootfs", d), { recursive: true });
     copyFileSync("/bin/busybox", join(dir, "rootfs/bin/busybox"));
     execFileSync("chmod", ["755", join(dir, "rootfs/bin/busybox")]);
     for (const applet of execFileSync("/bin/busybox", ["--list"], { encoding: "utf8" }).split("\n").filter(Boolean)) {

@@ -11,9 +11,19 @@ import { fileURLToPath } from "node:url";
 
 const repository = fileURLToPath(new URL("../..", import.meta.url)).replace(/dist\/$/, "");
 
-export function run(command: string, args: readonly string[], options: { input?: string; quiet?: boolean; timeoutMs?: number } = {}): string {
-  const result = spawnSync(command, args, { encoding: "utf8", input: options.input, timeout: options.timeoutMs ?? 120_000, maxBuffer: 64 << 20 });
-  if (result.status !== 0 && !options.quiet) throw new Error(`${command} ${args.join(" ")}: ${result.stderr || result.error?.message || `exit ${result.status}`}`);
+export function run(
+  command: string,
+  args: readonly string[],
+  options: { input?: string; quiet?: boolean; timeoutMs?: number } = {},
+): string {
+  const result = spawnSync(command, args, {
+    encoding: "utf8",
+    input: options.input,
+    timeout: options.timeoutMs ?? 120_000,
+    maxBuffer: 64 << 20,
+  });
+  if (result.status !== 0 && !options.quiet)
+    throw new Error(`${command} ${args.join(" ")}: ${result.stderr || result.error?.message || `exit ${result.status}`}`);
   return result.stdout ?? "";
 }
 
@@ -71,12 +81,27 @@ export class Lab {
     const root = join(this.dir, `${kind}-${ns}`);
     mkdirSync(join(root, "x"), { recursive: true });
     const socket = join(root, "d.sock");
-    const args = [`--net=/run/netns/${ns}`, "unshare", "--uts", ...command, "--data-root", join(root, "data"), "--exec-root", join(root, "x"), "-H", `unix://${socket}`, "--pidfile", join(root, "pid"), ...flags];
+    const args = [
+      `--net=/run/netns/${ns}`,
+      "unshare",
+      "--uts",
+      ...command,
+      "--data-root",
+      join(root, "data"),
+      "--exec-root",
+      join(root, "x"),
+      "-H",
+      `unix://${socket}`,
+      "--pidfile",
+      join(root, "pid"),
+      ...flags,
+    ];
     const child = spawn("nsenter", args, { stdio: ["ignore", "ignore", "ignore"], detached: true });
     const engine = new BenchEngine(kind, ns, socket, root, child.pid!);
     this.engines.push(engine);
     for (let i = 0; i < 300; i++) {
-      if (spawnSync("curl", ["-s", "--max-time", "2", "--unix-socket", socket, "http://d/_ping"]).stdout?.toString() === "OK") return engine;
+      if (spawnSync("curl", ["-s", "--max-time", "2", "--unix-socket", socket, "http://d/_ping"]).stdout?.toString() === "OK")
+        return engine;
       await sleep(100);
     }
     throw new Error(`${kind} did not start in ${ns}`);
@@ -112,27 +137,39 @@ export class BenchEngine {
   }
 
   /** Milliseconds of one API call over the unix socket, and its body. */
-  async call(method: string, path: string, body?: unknown): Promise<{ readonly ms: number; readonly status: number; readonly body: unknown }> {
+  async call(
+    method: string,
+    path: string,
+    body?: unknown,
+  ): Promise<{ readonly ms: number; readonly status: number; readonly body: unknown }> {
     const { request } = await import("node:http");
     const started = process.hrtime.bigint();
     return new Promise((resolve, reject) => {
       const payload = body === undefined ? undefined : JSON.stringify(body);
-      const req = request({ socketPath: this.socket, method, path, headers: payload ? { "Content-Type": "application/json", "Content-Length": Buffer.byteLength(payload) } : {} }, (res) => {
-        let text = "";
-        res.setEncoding("utf8");
-        res.on("data", (chunk: string) => {
-          text += chunk;
-        });
-        res.on("end", () => {
-          let parsed: unknown = text;
-          try {
-            parsed = JSON.parse(text);
-          } catch {
-            // not JSON: the text itself
-          }
-          resolve({ ms: Number(process.hrtime.bigint() - started) / 1e6, status: res.statusCode ?? 0, body: parsed });
-        });
-      });
+      const req = request(
+        {
+          socketPath: this.socket,
+          method,
+          path,
+          headers: payload ? { "Content-Type": "application/json", "Content-Length": Buffer.byteLength(payload) } : {},
+        },
+        (res) => {
+          let text = "";
+          res.setEncoding("utf8");
+          res.on("data", (chunk: string) => {
+            text += chunk;
+          });
+          res.on("end", () => {
+            let parsed: unknown = text;
+            try {
+              parsed = JSON.parse(text);
+            } catch {
+              // not JSON: the text itself
+            }
+            resolve({ ms: Number(process.hrtime.bigint() - started) / 1e6, status: res.statusCode ?? 0, body: parsed });
+          });
+        },
+      );
       req.on("error", reject);
       req.end(payload);
     });
@@ -156,8 +193,11 @@ export class BenchEngine {
 
   async stop(): Promise<void> {
     try {
-      const ids = run("docker", ["-H", `unix://${this.socket}`, "ps", "-aq"], { quiet: true }).split("\n").filter(Boolean);
-      for (let i = 0; i < ids.length; i += 200) run("docker", ["-H", `unix://${this.socket}`, "rm", "-f", ...ids.slice(i, i + 200)], { quiet: true, timeoutMs: 300_000 });
+      const ids = run("docker", ["-H", `unix://${this.socket}`, "ps", "-aq"], { quiet: true })
+        .split("\n")
+        .filter(Boolean);
+      for (let i = 0; i < ids.length; i += 200)
+        run("docker", ["-H", `unix://${this.socket}`, "rm", "-f", ...ids.slice(i, i + 200)], { quiet: true, timeoutMs: 300_000 });
       const pid = Number(readFileSync(join(this.root, "pid"), "utf8"));
       process.kill(pid, "SIGTERM");
       for (let i = 0; i < 200 && existsSync(`/proc/${pid}`); i++) await sleep(100);
@@ -175,17 +215,25 @@ export const quantile = (values: readonly number[], q: number): number => {
 export const median = (values: readonly number[]): number => quantile(values, 0.5);
 
 /** One line per comparison: `name: ours 1.2 ms, docker 95 ms, ratio 79×  (reach: ≥ 10×: met)`. */
-export function report(name: string, ours: number, unit: string, peers: Readonly<Record<string, number>>, options: { higherIsBetter?: boolean; reach?: { peer: string; factor: number } } = {}): void {
+export function report(
+  name: string,
+  ours: number,
+  unit: string,
+  peers: Readonly<Record<string, number>>,
+  options: { higherIsBetter?: boolean; reach?: { peer: string; factor: number } } = {},
+): void {
   let line = `${name}: linkspan ${format(ours)} ${unit}`;
   for (const [peer, value] of Object.entries(peers)) {
     const ratio = options.higherIsBetter ? ours / value : value / ours;
     line += `, ${peer} ${format(value)} ${unit} (${ratio.toFixed(2)}× ${ratio >= 1 ? "better" : "of it"})`;
-    if (options.reach?.peer === peer) line += ` [reach ${options.reach.factor}×: ${ratio >= options.reach.factor ? "met" : "missed"}]`;
+    if (options.reach?.peer === peer)
+      line += ` [reach ${options.reach.factor}×: ${ratio >= options.reach.factor ? "met" : "missed"}]`;
   }
   console.log(line);
 }
 
-export const format = (value: number): string => (value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(3));
+export const format = (value: number): string =>
+  value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(3);
 
 /** Runs a benchmark with a lab that is taken down whatever happens. */
 export async function withLab(body: (lab: Lab) => Promise<void>): Promise<void> {

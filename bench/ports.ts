@@ -51,7 +51,9 @@ await withLab(async (lab) => {
       }
       const added = median(withPorts) - median(without);
       const reach = engine === ours ? ` [reach ${REACH[count]} ms: ${added <= REACH[count]! ? "met" : "missed"}]` : "";
-      console.log(`${engine.kind}: ${count} ports add ${added.toFixed(1)} ms (run without ports ${median(without).toFixed(1)} ms)${reach}, helper processes ${helpers.count}, their memory ${(helpers.pssKiB / 1024).toFixed(1)} MiB`);
+      console.log(
+        `${engine.kind}: ${count} ports add ${added.toFixed(1)} ms (run without ports ${median(without).toFixed(1)} ms)${reach}, helper processes ${helpers.count}, their memory ${(helpers.pssKiB / 1024).toFixed(1)} MiB`,
+      );
       // one more port while they exist
       const more: number[] = [];
       for (let i = 0; i < 7; i++) {

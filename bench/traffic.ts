@@ -1,0 +1,166 @@
+import { spawn } from "node:child_process";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { importBusybox } from "./image.js";
+import { type BenchEngine, type Lab, median, report, run, sleep, withLab } from "./lab.js";
+
+/**
+ * What packets pay: small packets and TCP between two containers of one network, beside a bare veth pair; TCP throughput and connections
+ * per second through a published port from outside, from the host's address and from 127.0.0.1. Ours and Docker's in turn.
+ * Reach (issue 3): localhost ≥ 2× docker-proxy's throughput; small packets ≥ 1.5× Docker's and ≥ 0.8 of a bare veth pair.
+ */
+const SECONDS = 3;
+const ROUNDS = 3;
+const here = fileURLToPath(new URL(".", import.meta.url)).replace(/dist\/bench\/$/, "bench/");
+
+const enter = (target: string, ...command: string[]): readonly string[] => [`--net=${target}`, ...command];
+
+async function output(target: string, command: readonly string[]): Promise<string> {
+  return new Promise((resolve) => {
+    const child = spawn("nsenter", enter(target, ...command), { stdio: ["ignore", "pipe", "ignore"] });
+    let text = "";
+    child.stdout.on("data", (chunk) => {
+      text += chunk;
+    });
+    child.on("close", () => resolve(text));
+  });
+}
+
+async function smallPackets(tool: string, from: string, to: string, address: string): Promise<number> {
+  const received = output(to, [tool, "recv", "9", String(SECONDS + 1)]);
+  await sleep(200);
+  await output(from, [tool, "send", address, "9", String(SECONDS)]);
+  return Number(await received);
+}
+
+/** Gbit/s of one TCP stream; the server runs for one test and goes. */
+async function tcp(from: string, to: string, address: string, serverPort: number, clientPort = serverPort): Promise<number> {
+  const server = output(to, ["iperf3", "-s", "-1", "-p", String(serverPort)]);
+  await sleep(400);
+  const text = await output(from, [
+    "timeout",
+    String(SECONDS + 5),
+    "iperf3",
+    "-c",
+    address,
+    "-p",
+    String(clientPort),
+    "-t",
+    String(SECONDS),
+    "-J",
+  ]);
+  await server;
+  const parsed = JSON.parse(text || "{}") as { end?: { sum_received?: { bits_per_second: number } } };
+  return (parsed.end?.sum_received?.bits_per_second ?? Number.NaN) / 1e9;
+}
+
+/** New HTTP connections per second, one after the other, bounded in time. */
+async function connections(from: string, url: string): Promise<number> {
+  const script = `
+import socket,time,sys
+host,port=sys.argv[1],int(sys.argv[2]); end=time.time()+${SECONDS}; n=0
+while time.time()<end and n<60000:
+  s=socket.create_connection((host,port),3); s.sendall(b"GET / HTTP/1.0\\r\\n\\r\\n"); s.recv(4096); s.close(); n+=1
+print(n/${SECONDS})`;
+  const { hostname, port } = new URL(url);
+  return Number(await output(from, ["/usr/bin/python3", "-c", script, hostname.replace(/[[\]]/g, ""), port]));
+}
+
+const nsOf = (engine: BenchEngine, name: string): string => `/proc/${engine.cli("inspect", "-f", "{{.State.Pid}}", name)}/ns/net`;
+const addressOf = (engine: BenchEngine, name: string): string =>
+  engine.cli("inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", name);
+
+function barePair(lab: Lab): { readonly from: string; readonly to: string } {
+  const a = lab.namespace("va");
+  const b = lab.namespace("vb");
+  run("ip", ["-n", a, "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", b]);
+  for (const [ns, ip] of [
+    [a, "10.251.0.1/24"],
+    [b, "10.251.0.2/24"],
+  ] as const) {
+    run("ip", ["-n", ns, "addr", "add", ip, "dev", "eth0"]);
+    run("ip", ["-n", ns, "link", "set", "eth0", "up"]);
+  }
+  return { from: `/run/netns/${a}`, to: `/run/netns/${b}` };
+}
+
+await withLab(async (lab) => {
+  const tool = join(lab.dir, "udpflood");
+  run("gcc", ["-O2", "-o", tool, join(here, "udpflood.c")]);
+  const outside = `/run/netns/${lab.host("o").ns}`;
+  const bare = barePair(lab);
+  const hosts = new Map<BenchEngine, { ns: string; ip: string }>();
+  const ourHost = lab.host("a");
+  const dockerHost = lab.host("b");
+  const ours = await lab.linkspan(ourHost.ns);
+  hosts.set(ours, ourHost);
+  const docker = existsSync("/usr/sbin/dockerd") ? await lab.docker(dockerHost.ns) : undefined;
+  if (docker) hosts.set(docker, dockerHost);
+  for (const engine of hosts.keys()) {
+    importBusybox(engine);
+    engine.cli("network", "create", "net");
+    engine.cli("run", "-d", "--name", "a", "--network", "net", "busybox", "sleep", "3600");
+    engine.cli("run", "-d", "--name", "b", "--network", "net", "-p", "5201:5201", "busybox", "sleep", "3600");
+    engine.cli(
+      "run",
+      "-d",
+      "--name",
+      "web",
+      "--network",
+      "net",
+      "-p",
+      "8080:80",
+      "busybox",
+      "httpd",
+      "-f",
+      "-p",
+      "80",
+      "-h",
+      "/www",
+    );
+  }
+  await sleep(500);
+
+  const figures = new Map<string, Map<string, number[]>>();
+  const put = (what: string, who: string, value: number) => {
+    const row = figures.get(what) ?? new Map<string, number[]>();
+    row.set(who, [...(row.get(who) ?? []), value]);
+    figures.set(what, row);
+  };
+  for (let round = 0; round < ROUNDS; round++) {
+    put("small packets between containers", "bare veth", (await smallPackets(tool, bare.from, bare.to, "10.251.0.2")) / 1000);
+    put("TCP between containers", "bare veth", await tcp(bare.from, bare.to, "10.251.0.2", 5201));
+    for (const [engine, host] of hosts) {
+      const a = nsOf(engine, "a");
+      const b = nsOf(engine, "b");
+      const hostNs = `/run/netns/${host.ns}`;
+      put("small packets between containers", engine.kind, (await smallPackets(tool, a, b, addressOf(engine, "b"))) / 1000);
+      put("TCP between containers", engine.kind, await tcp(a, b, addressOf(engine, "b"), 5201));
+      put("published port from outside, TCP", engine.kind, await tcp(outside, b, host.ip, 5201));
+      put("published port from the host's address, TCP", engine.kind, await tcp(hostNs, b, host.ip, 5201));
+      put("published port from 127.0.0.1, TCP", engine.kind, await tcp(hostNs, b, "127.0.0.1", 5201));
+      put("published port from outside, connections", engine.kind, await connections(outside, `http://${host.ip}:8080`));
+      put(
+        "published port from the host's address, connections",
+        engine.kind,
+        await connections(hostNs, `http://${host.ip}:8080`),
+      );
+      put("published port from 127.0.0.1, connections", engine.kind, await connections(hostNs, "http://127.0.0.1:8080"));
+    }
+  }
+  const units = (what: string) =>
+    what.startsWith("small") ? "kpps" : what.endsWith("TCP") || what.startsWith("TCP") ? "Gbit/s" : "per second";
+  for (const [what, row] of figures) {
+    const peers = Object.fromEntries(
+      [...row].filter(([who]) => who !== "linkspan").map(([who, values]) => [who, median(values)]),
+    );
+    const reach =
+      what.startsWith("small") && docker
+        ? { peer: "docker", factor: 1.5 }
+        : what.includes("127.0.0.1, TCP") && docker
+          ? { peer: "docker", factor: 2 }
+          : undefined;
+    report(what, median(row.get("linkspan")!), units(what), peers, { higherIsBetter: true, ...(reach ? { reach } : {}) });
+  }
+});
