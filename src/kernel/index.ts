@@ -1,0 +1,1 @@
+export { readSockaddr, sockaddrOf } from "./sockaddr.js";

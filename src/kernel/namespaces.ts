@@ -1,0 +1,105 @@
+import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { EBUSY, ENOENT, errnoName, kernelError } from "./errno.js";
+import { CLONE_NEWNET, check, errno, libc, O_CLOEXEC, O_RDONLY } from "./ffi.js";
+import { bindMount, umount } from "./mounts.js";
+
+/**
+ * Entering a network namespace is a property of the thread. `fn` runs synchronously inside the namespace pinned at `path`
+ * (or given as an open descriptor) and must not return a promise: what awaits would run on in the wrong namespace.
+ * Throws KernelError if the namespace cannot be entered. If this thread cannot come back the process aborts, as all that it
+ * would do from there on would hit the wrong namespace.
+ */
+export function inNamespace<T>(path: string | number, fn: () => T): T {
+  const home = homeNamespace();
+  const fd = typeof path === "number" ? path : openNamespace(path);
+  try {
+    check(libc.setns(fd, CLONE_NEWNET), `netns enter ${path}`);
+    try {
+      return fn();
+    } finally {
+      comeBack(home);
+    }
+  } finally {
+    if (typeof path !== "number") libc.close(fd);
+  }
+}
+
+/** A descriptor of the namespace pinned at `path`, close-on-exec, owned by the caller. */
+export function openNamespace(path: string): number {
+  return check(libc.open(path, O_RDONLY | O_CLOEXEC, 0), `netns open ${path}`);
+}
+
+let home: number | undefined;
+
+/** This thread's own namespace (each worker thread loads this module anew, so that this variable is the thread's). */
+export function homeNamespace(): number {
+  home ??= openNamespace("/proc/thread-self/ns/net");
+  return home;
+}
+
+/** Makes the namespace at `path` this thread's own, for good. */
+export function adoptNamespace(path: string): void {
+  const fd = openNamespace(path);
+  check(libc.setns(fd, CLONE_NEWNET), `netns enter ${path}`);
+  if (home !== undefined) libc.close(home);
+  home = fd;
+}
+
+/**
+ * Makes a network namespace and pins it at `path` (a new empty file, bind-mounted). What `inside` does runs in the new namespace,
+ * which saves a setns. An existing pin is an EEXIST.
+ */
+export function makeNamespace<T>(path: string, inside: () => T): T {
+  const back = homeNamespace();
+  try {
+    writeFileSync(path, "", { flag: "wx", mode: 0o444 });
+  } catch (error) {
+    const cause = error as NodeJS.ErrnoException;
+    throw kernelError(`netns add ${path}`, Math.abs(cause.errno ?? 5));
+  }
+  try {
+    check(libc.unshare(CLONE_NEWNET), `netns add ${path}`);
+    try {
+      bindMount("/proc/thread-self/ns/net", path);
+      return inside();
+    } finally {
+      comeBack(back);
+    }
+  } catch (error) {
+    umount(path);
+    rmSync(path, { force: true });
+    throw error;
+  }
+}
+
+/** Unpins a namespace; the kernel ends it with its last process and socket. Not there: false. */
+export function removeNamespace(path: string): boolean {
+  const mounted = umount(path);
+  try {
+    rmSync(path);
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code;
+    if (code === "ENOENT") return mounted;
+    throw kernelError(`netns delete ${path}`, code === "EBUSY" ? EBUSY : ENOENT);
+  }
+  return true;
+}
+
+/** The directory of the pins, made if missing. */
+export function namespaceDirectory(execRoot: string): string {
+  const directory = join(execRoot, "netns");
+  mkdirSync(directory, { recursive: true, mode: 0o755 });
+  return directory;
+}
+
+/** Names of the pinned namespaces. A file left by a crash between its creation and the mount is no namespace; see `isPinned`. */
+export function listNamespaces(directory: string): string[] {
+  return existsSync(directory) ? readdirSync(directory).sort() : [];
+}
+
+function comeBack(fd: number): void {
+  if (libc.setns(fd, CLONE_NEWNET) === 0) return;
+  process.stderr.write(`linkspan: cannot return to the engine's network namespace: ${errnoName(errno())}\n`);
+  process.abort();
+}
