@@ -1,7 +1,8 @@
 import koffi from "koffi";
 
 type Handle = ReturnType<typeof koffi.node.poll>;
-type DeclaredCallback = Parameters<typeof koffi.node.poll>[2];
+/** As the .d.ts has it: without the status. */
+type DeclaredCallback = Parameters<typeof koffi.node.poll>[1];
 
 /** What the descriptor is ready for. `status` below 0 is a negative errno: libuv has then stopped polling. */
 export interface Readiness {
