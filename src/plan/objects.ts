@@ -159,6 +159,8 @@ export type NftValue =
   | { readonly type: "ipv4_addr" | "ipv6_addr" | "ether_addr" | "ifname"; readonly value: string }
   | { readonly type: "inet_service" | "mark"; readonly value: number }
   | { readonly type: "inet_proto"; readonly value: "tcp" | "udp" | "sctp" }
+  /** 16 bytes, big endian, as nft writes them: "0x" and 32 hex digits. For fields that nft has no name for ("@th,64,128"). */
+  | { readonly type: "integer128"; readonly value: string }
   | { readonly type: "verdict"; readonly value: string };
 
 /** One element of a set or map. Its identity is (ns, family, table, set, key). */
