@@ -109,9 +109,7 @@ export interface ImageStore {
   build(
     request: BuildRequest,
     progress: Progress,
-    netns: (
-      mode: string,
-    ) => Promise<{
+    netns: (mode: string) => Promise<{
       readonly path: string | undefined;
       readonly hosts: readonly string[];
       readonly resolvConf: string;

@@ -1,0 +1,81 @@
+import { orRefuse, refuse } from "../base/errors.js";
+import { makeBuiltinBusybox } from "./builtin.js";
+import type { Image, ImageStore } from "./contract.js";
+import { importImage, nameOf } from "./import.js";
+import { findImage, getImage, hexOf } from "./lookup.js";
+import { openMetadata } from "./metadata.js";
+import { pruneImages } from "./prune.js";
+import { canonicalName, familiarName, parseReference } from "./reference.js";
+import { hasChildren, type RemoveContext, removeImage } from "./remove.js";
+import { type ImageStoreOptions, openStorage } from "./storage.js";
+import { createStorageIndex } from "./storage-index.js";
+import { addNames } from "./storage-write.js";
+
+type Change = Parameters<Parameters<ImageStore["onChange"]>[0]>[0];
+
+/** Overlay mount options must fit in one page: beyond this many layers storage's short directory names are given out. */
+const manyLayers = 24;
+
+/**
+ * Opens (or makes) the image storage below dataRoot. Only one engine may use a dataRoot at a time.
+ * Nothing of the machine's container configuration (/etc/containers, ~/.docker) is read or written.
+ */
+export async function createImageStore(options: ImageStoreOptions): Promise<ImageStore> {
+  const storage = await openStorage(options);
+  const index = createStorageIndex(storage.root, storage.metadataFile);
+  const metadata = openMetadata(storage.metadataFile);
+  const listeners: ((change: Change) => void)[] = [];
+  const notify = (action: Change["action"], id: string, name: string) => {
+    for (const listener of listeners) listener({ action, id, name });
+  };
+  const removal: RemoveContext = { storage, index, metadata, notify };
+
+  return {
+    async list(listOptions) {
+      const snapshot = await index.read();
+      const images: Image[] = [];
+      for (const { image, names } of snapshot.images.values())
+        if (listOptions?.all === true || names.length > 0 || image.repoDigests.length > 0 || !hasChildren(snapshot, image.id))
+          images.push(image);
+      return images.sort((a, b) => Date.parse(b.created) - Date.parse(a.created));
+    },
+    async get(ref) {
+      return getImage(await index.read(), ref).image;
+    },
+    async find(ref) {
+      return findImage(await index.read(), ref)?.image;
+    },
+    async layers(imageId) {
+      const found = getImage(await index.read(), imageId);
+      return Promise.all(found.layerIds.map((id) => index.layerDirectory(id, found.layerIds.length > manyLayers)));
+    },
+    async import(source, request, progress) {
+      const id = await importImage(storage, source, request);
+      progress({ status: id });
+      notify("import", id, request.repo === "" ? id : familiarName(nameOf(request.repo, request.tag)));
+      return id;
+    },
+    async tag(ref, repo, tag) {
+      const found = getImage(await index.read(), ref);
+      const reference = orRefuse(parseReference(repo));
+      if (reference.digest !== undefined) refuse(400, "refusing to create a tag with a digest reference");
+      const name = tag === "" ? canonicalName(reference) : nameOf(repo, tag);
+      if (!found.names.includes(name)) await addNames(storage, found.image.id, [name]);
+      notify("tag", found.image.id, familiarName(name));
+    },
+    remove: (ref, removeOptions) => removeImage(removal, ref, removeOptions),
+    prune: (pruneOptions) => pruneImages(removal, pruneOptions, new Date()),
+    async ensureBuiltin() {
+      const snapshot = await index.read();
+      if (snapshot.byName.has("docker.io/library/busybox:latest")) return;
+      const id = await makeBuiltinBusybox(storage);
+      if (id !== undefined) storage.log.info("made the built-in image", { name: "busybox:latest", id: hexOf({ id }) });
+    },
+    onChange(listener) {
+      listeners.push(listener);
+    },
+    async close() {
+      listeners.length = 0;
+    },
+  } as unknown as ImageStore;
+}

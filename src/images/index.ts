@@ -1,0 +1,2 @@
+export { createImageStore } from "./image-store.js";
+export type { ImageStoreOptions } from "./storage.js";

@@ -1,0 +1,204 @@
+import { readFile, stat } from "node:fs/promises";
+import { join } from "node:path";
+import type { ImageRuntimeConfig } from "../model/container.js";
+import type { Image } from "./contract.js";
+import { familiarName } from "./reference.js";
+
+/** One entry of overlay-images/images.json, as far as it is needed (containers/storage, images.go). */
+interface StoredImage {
+  readonly id: string;
+  readonly digest?: string;
+  readonly names?: readonly string[];
+  readonly layer?: string;
+  readonly created?: string;
+}
+/** One entry of overlay-layers/layers.json (containers/storage, layers.go). */
+export interface StoredLayer {
+  readonly id: string;
+  readonly parent?: string;
+  readonly "diff-digest"?: string;
+  readonly "diff-size"?: number;
+  readonly "compressed-diff-digest"?: string;
+}
+
+/** An image's config blob: Docker's and OCI's share these fields. */
+export interface ImageConfigFile {
+  readonly created?: string;
+  readonly author?: string;
+  readonly comment?: string;
+  readonly architecture?: string;
+  readonly os?: string;
+  readonly variant?: string;
+  readonly config?: ImageRuntimeConfig | null;
+  readonly rootfs?: { readonly type: string; readonly diff_ids: readonly string[] | null };
+  readonly history?: readonly HistoryEntry[] | null;
+}
+export interface HistoryEntry {
+  readonly created?: string;
+  readonly created_by?: string;
+  readonly author?: string;
+  readonly comment?: string;
+  readonly empty_layer?: boolean;
+}
+
+export interface IndexedImage {
+  readonly image: Image;
+  /** Names as storage keeps them, sorted. */
+  readonly names: readonly string[];
+  readonly topLayer: string;
+  /** Ids of storage's layers, uppermost first. */
+  readonly layerIds: readonly string[];
+}
+
+export interface Snapshot {
+  /** By hex id. */
+  readonly images: ReadonlyMap<string, IndexedImage>;
+  /** Canonical name → hex id. */
+  readonly byName: ReadonlyMap<string, string>;
+  readonly layers: ReadonlyMap<string, StoredLayer>;
+}
+
+/** Repository digests are ours to remember: storage keeps only the digest of its own copy's manifest. "repo@sha256:…" → hex id */
+export type RepoDigests = Readonly<Record<string, string>>;
+
+export interface StorageIndex {
+  /** Costs three stat(2) when nothing has changed. */
+  read(): Promise<Snapshot>;
+  /** `short`: storage's own link of 26 characters to the same directory. */
+  layerDirectory(layerId: string, short: boolean): Promise<string>;
+}
+
+/** A file parsed as JSON, kept until its inode, size or mtime changes. Absent file: the fallback. */
+function cachedJson<T>(path: string, fallback: T): () => Promise<{ readonly value: T; readonly stamp: string }> {
+  let held: { value: T; stamp: string } = { value: fallback, stamp: "none" };
+  return async () => {
+    const info = await stat(path, { bigint: true }).catch(() => undefined);
+    const stamp = info === undefined ? "absent" : `${info.ino}:${info.size}:${info.mtimeNs}`;
+    if (stamp === held.stamp) return held;
+    held = { stamp, value: info === undefined ? fallback : (JSON.parse(await readFile(path, "utf8")) as T) };
+    return held;
+  };
+}
+
+export function createStorageIndex(root: string, metadataFile: string): StorageIndex {
+  const images = cachedJson<readonly StoredImage[]>(join(root, "overlay-images/images.json"), []);
+  const layers = cachedJson<readonly StoredLayer[]>(join(root, "overlay-layers/layers.json"), []);
+  const metadata = cachedJson<{ readonly repoDigests?: RepoDigests }>(metadataFile, {});
+  const configs = new Map<string, ImageConfigFile>();
+  const links = new Map<string, string>();
+  let held: { readonly stamp: string; readonly snapshot: Snapshot } | undefined;
+
+  async function configOf(id: string): Promise<ImageConfigFile | undefined> {
+    const known = configs.get(id);
+    if (known !== undefined) return known;
+    // Big data lives in a file named after its key in base64 (containers/storage, makeBigDataBaseName).
+    const name = `=${Buffer.from(`sha256:${id}`).toString("base64")}`;
+    const text = await readFile(join(root, "overlay-images", id, name), "utf8").catch(() => undefined);
+    if (text === undefined) return undefined;
+    const config = JSON.parse(text) as ImageConfigFile;
+    configs.set(id, config);
+    return config;
+  }
+
+  return {
+    async read() {
+      const [i, l, m] = await Promise.all([images(), layers(), metadata()]);
+      const stamp = `${i.stamp} ${l.stamp} ${m.stamp}`;
+      if (held?.stamp === stamp) return held.snapshot;
+      const layerMap = new Map(l.value.map((layer) => [layer.id, layer]));
+      const usable: { stored: StoredImage; config: ImageConfigFile }[] = [];
+      for (const stored of i.value) {
+        const config = await configOf(stored.id);
+        // An image whose config is not there yet is being written by a program at this moment.
+        if (config !== undefined) usable.push({ stored, config });
+      }
+      for (const id of configs.keys()) if (!i.value.some((stored) => stored.id === id)) configs.delete(id);
+      const snapshot = buildSnapshot(usable, layerMap, m.value.repoDigests ?? {});
+      held = { stamp, snapshot };
+      return snapshot;
+    },
+    async layerDirectory(layerId, short) {
+      if (!short) return join(root, "overlay", layerId, "diff");
+      let link = links.get(layerId);
+      if (link === undefined) {
+        link = (await readFile(join(root, "overlay", layerId, "link"), "utf8")).trim();
+        links.set(layerId, link);
+      }
+      return join(root, "overlay/l", link);
+    },
+  };
+}
+
+function buildSnapshot(
+  usable: readonly { readonly stored: StoredImage; readonly config: ImageConfigFile }[],
+  layers: ReadonlyMap<string, StoredLayer>,
+  repoDigests: RepoDigests,
+): Snapshot {
+  const images = new Map<string, IndexedImage>();
+  const byName = new Map<string, string>();
+  const parents = parentsOf(usable);
+  for (const { stored, config } of usable) {
+    const layerIds: string[] = [];
+    for (let id = stored.layer ?? ""; id !== "" && layerIds.length < 1024; id = layers.get(id)?.parent ?? "") layerIds.push(id);
+    const sizes = layerIds.map((id) => layers.get(id)?.["diff-size"] ?? 0).reverse();
+    const names = [...(stored.names ?? [])].sort();
+    for (const name of names) byName.set(name, stored.id);
+    for (const [name, id] of Object.entries(repoDigests)) if (id === stored.id) byName.set(name, id);
+    const digests = Object.entries(repoDigests).filter(([, id]) => id === stored.id);
+    let next = 0;
+    const image: Image = {
+      id: `sha256:${stored.id}`,
+      repoTags: names.filter((name) => !name.includes("@")).map(familiarName),
+      repoDigests: [...new Set([...digests.map(([name]) => name), ...names.filter((name) => name.includes("@"))])].map(
+        familiarName,
+      ),
+      parent: parents.get(stored.id) ?? "",
+      comment: config.comment ?? config.history?.at(-1)?.comment ?? "",
+      created: config.created ?? stored.created ?? "0001-01-01T00:00:00Z",
+      author: config.author ?? "",
+      architecture: config.architecture ?? "amd64",
+      os: config.os ?? "linux",
+      size: sizes.reduce((sum, size) => sum + size, 0),
+      config: config.config ?? {},
+      diffIds: config.rootfs?.diff_ids ?? [],
+      history: (config.history ?? []).map((entry) => ({
+        created: entry.created ?? "0001-01-01T00:00:00Z",
+        created_by: entry.created_by ?? "",
+        ...(entry.comment === undefined ? {} : { comment: entry.comment }),
+        ...(entry.empty_layer === true ? { empty_layer: true, size: 0 } : { size: sizes[next++] ?? 0 }),
+      })),
+    };
+    images.set(stored.id, { image, names, topLayer: stored.layer ?? "", layerIds });
+  }
+  return { images, byName, layers };
+}
+
+/**
+ * Docker records the image from which another was made; storage does not. It is the one with the longest history and layers
+ * that the other's begin with (the same rule as the build cache's).
+ */
+function parentsOf(usable: readonly { readonly stored: StoredImage; readonly config: ImageConfigFile }[]): Map<string, string> {
+  const seen = new Map<string, string>();
+  const keyOf = (config: ImageConfigFile, length: number): string => {
+    const history = (config.history ?? []).slice(0, length);
+    const layerCount = history.filter((entry) => entry.empty_layer !== true).length;
+    return JSON.stringify([
+      history.map((entry) => [entry.created, entry.created_by, entry.comment, entry.empty_layer === true]),
+      (config.rootfs?.diff_ids ?? []).slice(0, layerCount),
+    ]);
+  };
+  for (const { stored, config } of usable) {
+    const length = config.history?.length ?? 0;
+    if (length > 0) seen.set(keyOf(config, length), stored.id);
+  }
+  const parents = new Map<string, string>();
+  for (const { stored, config } of usable) {
+    for (let length = (config.history?.length ?? 0) - 1; length > 0; length--) {
+      const parent = seen.get(keyOf(config, length));
+      if (parent === undefined || parent === stored.id) continue;
+      parents.set(stored.id, `sha256:${parent}`);
+      break;
+    }
+  }
+  return parents;
+}

@@ -1,0 +1,47 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Readable } from "node:stream";
+import { type Headers, pack } from "tar-stream";
+import { createLogger } from "../../src/base/log.js";
+import type { ImageStore } from "../../src/images/contract.js";
+import { createImageStore } from "../../src/images/index.js";
+
+export interface TestStore {
+  readonly store: ImageStore;
+  readonly root: string;
+  remove(): Promise<void>;
+}
+
+/** A store of its own in a temporary directory. */
+export async function openTestStore(): Promise<TestStore> {
+  const root = await mkdtemp(join(tmpdir(), "lstimages-"));
+  const log = createLogger({ level: "warn", write: (line) => process.stderr.write(line), now: () => new Date().toISOString() });
+  const store = await createImageStore({ dataRoot: join(root, "data"), execRoot: join(root, "exec"), log });
+  return {
+    store,
+    root,
+    async remove() {
+      await store.close();
+      await rm(root, { recursive: true, force: true });
+    },
+  };
+}
+
+/** A tar of these files: text is a file's content, null a directory, an object whatever tar-stream takes. */
+export function tarOf(files: Readonly<Record<string, string | null | Partial<Headers>>>): Readable {
+  const archive = pack();
+  for (const [name, value] of Object.entries(files)) {
+    if (value === null) archive.entry({ name, type: "directory", mode: 0o755 });
+    else if (typeof value === "string") archive.entry({ name, mode: 0o644 }, value);
+    else archive.entry({ name, ...value } as Headers);
+  }
+  archive.finalize();
+  return Readable.from(archive as AsyncIterable<Buffer>, { objectMode: false });
+}
+
+export async function bytesOf(stream: Readable): Promise<Buffer> {
+  const parts: Buffer[] = [];
+  for await (const part of stream) parts.push(part as Buffer);
+  return Buffer.concat(parts);
+}
