@@ -77,5 +77,5 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Imag
     async close() {
       listeners.length = 0;
     },
-  } as unknown as ImageStore;
+  } satisfies Partial<ImageStore> as Partial<ImageStore> as ImageStore;
 }

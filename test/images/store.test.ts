@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { Readable } from "node:stream";
 import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { bytesOf, openTestStore, tarOf, type TestStore } from "./harness.js";
+import { bytesOf, openTestStore, type TestStore, tarOf } from "./harness.js";
 
 let test: TestStore;
 beforeAll(async () => {
@@ -32,7 +32,15 @@ describe("the image store", () => {
 
   it("finds by short name, full name, id and id prefix", async () => {
     const { id } = await test.store.get("busybox");
-    for (const ref of ["busybox:latest", "docker.io/library/busybox", "library/busybox", id, id.slice(7), id.slice(7, 19), id.slice(0, 20)])
+    for (const ref of [
+      "busybox:latest",
+      "docker.io/library/busybox",
+      "library/busybox",
+      id,
+      id.slice(7),
+      id.slice(7, 19),
+      id.slice(0, 20),
+    ])
       expect((await test.store.find(ref))?.id, ref).toBe(id);
     await expect(test.store.get("nosuch")).rejects.toMatchObject({ status: 404, message: "No such image: nosuch:latest" });
     await expect(test.store.get("docker.io/library/nosuch")).rejects.toMatchObject({ message: "No such image: nosuch:latest" });
@@ -48,7 +56,7 @@ describe("the image store", () => {
     const changes = [
       'CMD ["a","b c"]',
       "ENTRYPOINT run it",
-      "ENV A=1 B=\"two words\"",
+      'ENV A=1 B="two words"',
       "EXPOSE 80 53/udp 7000-7001",
       "LABEL a.b=c",
       "USER 1:2",
