@@ -1,10 +1,9 @@
 import type { Family } from "../base/ip.js";
 import { bigIntToIp, bitsOf, bytesToIp, ipToBytes, macToBytes, parsePrefix, prefixRange } from "../base/ip.js";
+import { type BridgeOptions, bridgeOptionsOf, type GatewayMode, parseGoBool } from "../model/bridge-options.js";
 import type { Endpoint, Network, PortMapping } from "../model/network.js";
 import type { KernelObject, NftElement, NftValue, Sysctl } from "../plan/objects.js";
 import { HOST_NS } from "../plan/objects.js";
-import type { FirewallOptions, GatewayMode } from "./firewall-options.js";
-import { firewallOptions } from "./firewall-options.js";
 import { ALLOW_STEP, bridgeTable, inetTable, type ModeChain, TABLE, toVerdict } from "./firewall-text.js";
 
 /** What the firewall must know besides the model. */
@@ -28,15 +27,15 @@ export function firewallHostObjects(ctx: FirewallContext): KernelObject[] {
 export function firewallNetworkObjects(network: Network, _ctx: FirewallContext): KernelObject[] {
   if (network.driver !== "bridge" || network.bridgeName === undefined) return [];
   const bridge = ifname(network.bridgeName);
-  const options = firewallOptions(network);
+  const options = bridgeOptionsOf(network);
   const comment = commentText(`network ${network.name}`);
   const objects: KernelObject[] = [
     element("inet", "bridges", [bridge], undefined, comment),
     element("inet", "to", [bridge], [verdict(toVerdict(...modeChains(network, options)))], comment),
   ];
-  if (options.icc) objects.push(element("inet", "same", [bridge, bridge], undefined, comment));
+  if (options.enableIcc) objects.push(element("inet", "same", [bridge, bridge], undefined, comment));
   const closed = network.internal;
-  const routed = options.mode4 === "routed" || options.mode6 === "routed";
+  const routed = options.gatewayModeIpv4 === "routed" || options.gatewayModeIpv6 === "routed";
   if (closed) objects.push(element("inet", "from", [bridge], [verdict("goto from_internal")], comment));
   else if (!routed) objects.push(element("inet", "from", [bridge], [verdict("jump from_nat")], comment));
   const dev = network.bridgeName.replaceAll(".", "/");
@@ -45,28 +44,28 @@ export function firewallNetworkObjects(network: Network, _ctx: FirewallContext):
     if (network.enableIPv6) objects.push(sysctl("net.ipv6.conf.all.forwarding", "1"));
   }
   // Isolated ports do not hear each other's ARP; with this the host answers for them, and `links` says which pairs may go on.
-  if (!options.icc) objects.push(sysctl(`net.ipv4.conf.${dev}.proxy_arp_pvlan`, "1"));
+  if (!options.enableIcc) objects.push(sysctl(`net.ipv4.conf.${dev}.proxy_arp_pvlan`, "1"));
   return objects;
 }
 
 /** The ports of such a network are isolated: for the driver that makes the link. */
 export function isolatedPorts(network: Network): boolean {
-  return !firewallOptions(network).icc;
+  return !bridgeOptionsOf(network).enableIcc;
 }
 
 /** Elements of one endpoint of a bridge network, its published ports last. */
 export function firewallEndpointObjects(network: Network, endpoint: Endpoint, _ctx: FirewallContext): KernelObject[] {
   if (network.driver !== "bridge" || network.bridgeName === undefined) return [];
-  const options = firewallOptions(network);
+  const options = bridgeOptionsOf(network);
   const comment = commentText(endpoint.name);
-  const objects: KernelObject[] = options.antispoof ? sourceElements(endpoint, comment) : [];
+  const objects: KernelObject[] = antispoofed(network) ? sourceElements(endpoint, comment) : [];
   for (const family of [4, 6] as const) {
     const address = family === 4 ? endpoint.ipv4 : endpoint.ipv6;
     if (address === undefined) continue;
     objects.push(element("inet", `endpoints${family}`, [ifname(network.bridgeName), ip(address)], undefined, comment));
-    const mode = family === 4 ? options.mode4 : options.mode6;
+    const mode = family === 4 ? options.gatewayModeIpv4 : options.gatewayModeIpv6;
     if (network.internal || mode === "isolated") continue;
-    if (options.masquerade && mode !== "routed") {
+    if (options.enableIpMasquerade && mode !== "routed") {
       const fixed = family === 4 ? options.hostIpv4 : options.hostIpv6;
       if (fixed === undefined) objects.push(element("inet", `masquerade${family}`, [ip(address)], undefined, comment));
       else objects.push(element("inet", `snat${family}`, [ip(address)], [ip(fixed)], comment));
@@ -95,10 +94,15 @@ export function firewallLinkObjects(from: Endpoint, to: Endpoint): KernelObject[
   return objects;
 }
 
-function modeChains(network: Network, options: FirewallOptions): [ModeChain, ModeChain] {
+/** Frames with another's MAC, IP, ARP or ND are dropped, unless the network's option "linkspan.antispoof" says no. */
+function antispoofed(network: Network): boolean {
+  return parseGoBool(network.options["linkspan.antispoof"] ?? "true") ?? true;
+}
+
+function modeChains(network: Network, options: BridgeOptions): [ModeChain, ModeChain] {
   const chain = (mode: GatewayMode): ModeChain =>
     network.internal || mode === "isolated" ? "closed" : mode === "nat-unprotected" ? "unprotected" : mode;
-  return [chain(options.mode4), chain(options.mode6)];
+  return [chain(options.gatewayModeIpv4), chain(options.gatewayModeIpv6)];
 }
 
 function sourceElements(endpoint: Endpoint, comment: string): KernelObject[] {
