@@ -8,6 +8,7 @@
  *   /docker/network/v1.0/network_name/<name>              its id: claims the name
  *   /docker/network/v1.0/pools                            changed by every network create and remove: makes subnets and VNIs unique
  *   /docker/network/v1.0/endpoint/<network id>/<id>       an endpoint
+ *   /docker/network/v1.0/members/<network id>             changed by every attach and detach: a network is removed only if nobody came meanwhile
  *   /docker/network/v1.0/name/<network id>/<name>         its id: claims the container's name in the network
  *   /docker/network/v1.0/address/<network id>/<address>   its id: claims the address
  *   /docker/network/v1.0/block/<network id>/<address>_<length>   id of the node that owns this block of a routed network
@@ -23,6 +24,7 @@ export interface Keys {
   network(id: string): string;
   networkName(name: string): string;
   endpoint(networkId: string, id: string): string;
+  members(networkId: string): string;
   name(networkId: string, name: string): string;
   address(networkId: string, address: string): string;
   block(networkId: string, prefix: string): string;
@@ -42,6 +44,7 @@ export function keysOf(prefix: string): Keys {
     network: (id) => `${tree}/network/${id}`,
     networkName: (name) => `${tree}/network_name/${name}`,
     endpoint: (networkId, id) => `${tree}/endpoint/${networkId}/${id}`,
+    members: (networkId) => `${tree}/members/${networkId}`,
     name: (networkId, name) => `${tree}/name/${networkId}/${name}`,
     address: (networkId, address) => `${tree}/address/${networkId}/${address}`,
     block: (networkId, prefix) => `${tree}/block/${networkId}/${prefix.replace("/", "_")}`,
@@ -54,7 +57,6 @@ export type ParsedKey =
   | { readonly kind: "network"; readonly id: string }
   | { readonly kind: "endpoint"; readonly networkId: string; readonly id: string }
   | { readonly kind: "block"; readonly networkId: string; readonly prefix: string }
-  | { readonly kind: "pools" }
   | { readonly kind: "claim" };
 
 /** What a key stands for; undefined for keys that are not ours. */
@@ -72,7 +74,7 @@ export function parseKey(keys: Keys, key: string): ParsedKey | undefined {
     case "block":
       return a && b ? { kind, networkId: a, prefix: b.replace("_", "/") } : undefined;
     case "pools":
-      return { kind };
+    case "members":
     case "network_name":
     case "name":
     case "address":

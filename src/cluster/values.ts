@@ -12,11 +12,20 @@ export function encodeNetwork(n: Network): string {
       n.pools
         .filter((p) => p.family === family)
         .map((p) => ({
-          IPAMData: JSON.stringify({ AddressSpace: "GlobalDefault", Gateway: `${p.gateway}/${p.subnet.split("/")[1]}`, Pool: p.subnet }),
+          IPAMData: JSON.stringify({
+            AddressSpace: "GlobalDefault",
+            Gateway: `${p.gateway}/${p.subnet.split("/")[1]}`,
+            Pool: p.subnet,
+          }),
           PoolID: `GlobalDefault/${p.subnet}${p.ipRange ? `/${p.ipRange}` : ""}`,
         })),
     );
-  const configs = n.ipamConfig.map((c) => ({ PreferredPool: c.Subnet ?? "", SubPool: c.IPRange ?? "", Gateway: c.Gateway ?? "", AuxAddresses: c.AuxiliaryAddresses ?? null }));
+  const configs = n.ipamConfig.map((c) => ({
+    PreferredPool: c.Subnet ?? "",
+    SubPool: c.IPRange ?? "",
+    Gateway: c.Gateway ?? "",
+    AuxAddresses: c.AuxiliaryAddresses ?? null,
+  }));
   return JSON.stringify({
     addrSpace: "GlobalDefault",
     attachable: n.attachable,
@@ -31,7 +40,9 @@ export function encodeNetwork(n: Network): string {
     internal: n.internal,
     ipamOptions: n.ipamOptions ?? {},
     ipamType: n.ipamDriver,
-    ipamV4Config: JSON.stringify(configs.length > 0 ? configs : [{ PreferredPool: "", SubPool: "", Gateway: "", AuxAddresses: null }]),
+    ipamV4Config: JSON.stringify(
+      configs.length > 0 ? configs : [{ PreferredPool: "", SubPool: "", Gateway: "", AuxAddresses: null }],
+    ),
     ipamV4Info: pools(4),
     ...(n.enableIPv6 ? { ipamV6Info: pools(6) } : {}),
     labels: n.labels,
@@ -81,4 +92,5 @@ export function parseJson(text: string): Record<string, unknown> | undefined {
 }
 
 /** Addresses of an endpoint that are claimed in the store. */
-export const addressesOf = (e: Endpoint): readonly string[] => [e.ipv4, e.ipv6].filter((ip): ip is string => ip !== undefined && ip !== "");
+export const addressesOf = (e: Endpoint): readonly string[] =>
+  [e.ipv4, e.ipv6].filter((ip): ip is string => ip !== undefined && ip !== "");

@@ -1,0 +1,3 @@
+export * from "./contract.js";
+export { openEtcdCluster } from "./etcd.js";
+export { keysOf } from "./keys.js";

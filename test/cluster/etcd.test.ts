@@ -1,0 +1,258 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Etcd3 } from "etcd3";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { type Cluster, ClusterConflict, ClusterUnavailable, openEtcdCluster } from "../../src/cluster/index.js";
+import type { Endpoint, Network } from "../../src/model/network.js";
+import type { Change } from "../../src/model/state.js";
+
+// Real etcd on loopback; two hosts are two clients. Read from top to bottom: the tests tell one story.
+
+const dir = mkdtempSync(join(tmpdir(), "lst-etcd-"));
+let client: number;
+let peer: number;
+let etcd: ChildProcess;
+
+const freePort = (): Promise<number> =>
+  new Promise((resolve) => {
+    const server = createServer().listen(0, "127.0.0.1", () => {
+      const { port } = server.address() as { port: number };
+      server.close(() => resolve(port));
+    });
+  });
+const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+async function eventually(what: () => boolean, ms = 8_000): Promise<void> {
+  for (const end = Date.now() + ms; Date.now() < end; await sleep(20)) if (what()) return;
+  expect(what()).toBe(true);
+}
+
+async function startEtcd(): Promise<void> {
+  etcd = spawn(
+    "etcd",
+    [
+      "--name",
+      "one",
+      "--data-dir",
+      join(dir, "data"),
+      "--listen-client-urls",
+      `http://127.0.0.1:${client}`,
+      "--advertise-client-urls",
+      `http://127.0.0.1:${client}`,
+      "--listen-peer-urls",
+      `http://127.0.0.1:${peer}`,
+      "--initial-advertise-peer-urls",
+      `http://127.0.0.1:${peer}`,
+      "--initial-cluster",
+      `one=http://127.0.0.1:${peer}`,
+    ],
+    { stdio: "ignore" },
+  );
+  const probe = new Etcd3({ hosts: `http://127.0.0.1:${client}` });
+  for (let i = 0; i < 100; i++) {
+    if (
+      await probe
+        .get("x")
+        .exists()
+        .then(
+          () => true,
+          () => false,
+        )
+    )
+      break;
+    await sleep(100);
+  }
+  probe.close();
+}
+
+interface Host {
+  readonly cluster: Cluster;
+  readonly seen: Map<string, unknown>;
+  readonly own: Map<string, Endpoint>;
+  readonly lost: string[];
+}
+async function host(name: string): Promise<Host> {
+  const seen = new Map<string, unknown>();
+  const own = new Map<string, Endpoint>();
+  const lost: string[] = [];
+  const cluster = await openEtcdCluster(
+    {
+      hosts: [`127.0.0.1:${client}`],
+      prefix: "docker",
+      advertise: `10.0.0.${name}:2375`,
+      address: `10.0.0.${name}`,
+      hostname: `h${name}`,
+      nodeId: `node${name}`,
+      now: () => new Date().toISOString(),
+      cacheFile: join(dir, `cache-${name}`),
+      log: { info: () => {}, warn: () => {} },
+    },
+    {
+      onChanges: (changes) => {
+        for (const c of changes)
+          c.value === undefined ? seen.delete(`${c.kind}:${c.id}`) : seen.set(`${c.kind}:${c.id}`, c.value);
+      },
+      onLost: (ids) => lost.push(...ids),
+      own: () => own.values(),
+      onAvailability: () => {},
+    },
+  );
+  return { cluster, seen, own, lost };
+}
+
+const network = (id: string, name: string, subnet: string): Network => ({
+  id,
+  name,
+  created: "2026-01-01T00:00:00Z",
+  driver: "overlay",
+  scope: "global",
+  enableIPv6: false,
+  internal: false,
+  attachable: false,
+  ingress: false,
+  configOnly: false,
+  configFrom: "",
+  labels: {},
+  options: {},
+  ipamDriver: "default",
+  ipamOptions: {},
+  ipamConfig: [],
+  predefined: false,
+  vni: 256,
+  pools: [{ family: 4, subnet, gateway: subnet.replace("0/24", "1"), aux: {}, userSubnet: false }],
+});
+const endpoint = (id: string, node: string, name: string, ipv4: string): Endpoint => ({
+  id,
+  networkId: "n1",
+  sandboxId: `s${id}`,
+  containerId: `c${id}`,
+  name,
+  aliases: [],
+  links: {},
+  mac: "02:42:0a:00:00:02",
+  ipv4,
+  ifname: "eth0",
+  hostIfname: `veth${id}`,
+  gatewayPriority: 0,
+  defaultRoute4: false,
+  defaultRoute6: false,
+  ports: [],
+  exposedPorts: [],
+  driverOpts: {},
+  node,
+  sequence: 1,
+});
+const put = (h: Host, e: Endpoint): Promise<void> =>
+  h.cluster.commit([{ kind: "endpoint", id: e.id, value: e }]).then(() => void h.own.set(e.id, e));
+const change = (n: Network): Change => ({ kind: "network", id: n.id, value: n });
+
+describe("two hosts and one etcd", () => {
+  let a: Host;
+  let b: Host;
+  beforeAll(async () => {
+    client = await freePort();
+    peer = await freePort();
+    await startEtcd();
+    a = await host("1");
+    b = await host("2");
+  });
+  afterAll(async () => {
+    await a.cluster.close();
+    await b.cluster.close();
+    etcd.kill("SIGKILL");
+    rmSync(dir, { recursive: true, force: true });
+  });
+
+  test("both see both, alive", async () => {
+    await eventually(
+      () => a.cluster.nodes().filter((n) => n.alive).length === 2 && b.cluster.nodes().filter((n) => n.alive).length === 2,
+    );
+  });
+
+  test("a network made on one is there on the other, and its value is the one that people know", async () => {
+    await a.cluster.commit([change(network("n1", "demo", "10.0.0.0/24"))]);
+    await eventually(() => b.seen.has("network:n1"));
+    const etcdClient = new Etcd3({ hosts: `http://127.0.0.1:${client}` });
+    const value = (await etcdClient.get("/docker/network/v1.0/network/n1").json()) as Record<string, unknown>;
+    etcdClient.close();
+    expect(value).toMatchObject({
+      addrSpace: "GlobalDefault",
+      enableIPv6: false,
+      name: "demo",
+      networkType: "overlay",
+      scope: "global",
+      ipamType: "default",
+      persist: true,
+      inDelete: false,
+    });
+    expect(value["ipamV4Info"]).toBe(
+      '[{"IPAMData":"{\\"AddressSpace\\":\\"GlobalDefault\\",\\"Gateway\\":\\"10.0.0.1/24\\",\\"Pool\\":\\"10.0.0.0/24\\"}","PoolID":"GlobalDefault/10.0.0.0/24"}]',
+    );
+  });
+
+  test("of two networks with one name, or two at the same moment, one wins", async () => {
+    await expect(b.cluster.commit([change(network("n2", "demo", "10.0.1.0/24"))])).rejects.toMatchObject({ what: "network" });
+    const results = await Promise.allSettled([
+      a.cluster.commit([change(network("n3", "x", "10.0.1.0/24"))]),
+      b.cluster.commit([change(network("n4", "y", "10.0.1.0/24"))]),
+    ]);
+    expect(results.filter((r) => r.status === "fulfilled")).toHaveLength(1);
+    expect((results.find((r) => r.status === "rejected") as PromiseRejectedResult).reason).toBeInstanceOf(ClusterConflict);
+  });
+
+  test("addresses and names are claimed once, whoever comes first", async () => {
+    const results = await Promise.allSettled([
+      put(a, endpoint("e1", "node1", "one", "10.0.0.2")),
+      put(b, endpoint("e2", "node2", "two", "10.0.0.2")),
+    ]);
+    expect(results.filter((r) => r.status === "fulfilled")).toHaveLength(1);
+    const loser = results[0].status === "rejected" ? a : b;
+    expect((results.find((r) => r.status === "rejected") as PromiseRejectedResult).reason).toMatchObject({ what: "address" });
+    await put(loser, endpoint("e5", loser === a ? "node1" : "node2", "three", "10.0.0.3"));
+    const winner = loser === a ? b : a;
+    await eventually(() => winner.seen.has("endpoint:e5"));
+    await expect(put(winner, endpoint("e6", winner === a ? "node1" : "node2", "three", "10.0.0.9"))).rejects.toMatchObject({
+      what: "name",
+    });
+  });
+
+  test("a network with endpoints is not removed, not even in a race", async () => {
+    await put(a, endpoint("e7", "node1", "seven", "10.0.0.7"));
+    // whether b has seen e7 already or not: its own look or the guard on the members key must catch it
+    await expect(b.cluster.commit([{ kind: "network", id: "n1", value: undefined }])).rejects.toMatchObject({ what: "endpoint" });
+  });
+
+  test("etcd away: the mirror stays, decisions are refused, withdrawals wait; etcd back: all agree again", async () => {
+    etcd.kill("SIGKILL");
+    await eventually(() => !a.cluster.available && !b.cluster.available);
+    await expect(a.cluster.commit([change(network("n9", "late", "10.0.9.0/24"))])).rejects.toBeInstanceOf(ClusterUnavailable);
+    expect(b.seen.has("endpoint:e7")).toBe(true);
+    a.own.delete("e7");
+    await a.cluster.commit([{ kind: "endpoint", id: "e7", value: undefined }]);
+    await startEtcd();
+    await eventually(() => a.cluster.available && b.cluster.available, 15_000);
+    await eventually(() => !b.seen.has("endpoint:e7"));
+    await put(a, endpoint("e8", "node1", "eight", "10.0.0.7"));
+    await eventually(() => b.seen.has("endpoint:e8"));
+  });
+
+  test("an engine that starts without etcd knows what it knew", async () => {
+    await sleep(700);
+    await b.cluster.close();
+    etcd.kill("SIGKILL");
+    await sleep(100);
+    b = await host("2");
+    expect(b.cluster.available).toBe(false);
+    expect(b.seen.has("network:n1") && b.seen.has("endpoint:e8")).toBe(true);
+    await startEtcd();
+    await eventually(() => b.cluster.available, 15_000);
+  });
+
+  test("an endpoint removed by another host is reported as lost", async () => {
+    await eventually(() => a.cluster.available, 15_000);
+    await b.cluster.removeEndpoint("n1", "e8");
+    await eventually(() => a.lost.includes("e8"));
+  });
+});
