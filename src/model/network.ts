@@ -47,6 +47,8 @@ export interface Network {
   readonly vni?: number;
   /** bridge, host, null as made by the engine itself: cannot be removed */
   readonly predefined: boolean;
+  /** bridge driver: number of chained bridge devices (a bridge holds 1,023 ports); absent: 1. Grows with the ports, never shrinks. */
+  readonly segments?: number;
 }
 
 /** A published port in force: one per (address family, host address, host port). */
@@ -88,6 +90,8 @@ export interface Endpoint {
   readonly driverOpts: Readonly<Record<string, string>>;
   /** overlay, routed: the host that has it; absent: this one */
   readonly node?: string;
+  /** bridge driver: which of the network's bridge devices has the port; absent: 0 */
+  readonly segment?: number;
   /** Monotonic per engine: fixes the order of interfaces and of names in answers. */
   readonly sequence: number;
 }

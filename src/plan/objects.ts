@@ -52,6 +52,8 @@ export type Link =
         readonly mac?: string;
         readonly up: boolean;
         readonly mtu?: number;
+        /** Name of the bridge that the other end is a port of, in its namespace. */
+        readonly master?: string;
       };
     })
   /** Created in `underlayNs` (where its UDP socket stays) and moved to `ns`. `learning` is off unless set. */
@@ -175,6 +177,11 @@ export interface NftElement {
   readonly data?: readonly NftValue[];
   /** Names the endpoint, for people: [A-Za-z0-9_.:/ -] only. */
   readonly comment?: string;
+  /**
+   * Without this element more would be allowed: it is put before links and taken away after them (fail closed). For planning only:
+   * no part of the comparison, never observed.
+   */
+  readonly restricts?: boolean;
 }
 
 export type KernelObject = Netns | Link | Address | Route | Neighbour | FdbEntry | PolicyRule | Sysctl | NftTable | NftElement;
