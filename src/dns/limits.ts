@@ -18,6 +18,8 @@ export const limits = {
   /** Without an answer for so long, the next upstream is asked as well. */
   attemptMs: 1200,
   attempts: 6,
+  tickMs: 50,
+  upstreamsRemembered: 4096,
   maxUpstreams: 8,
   /** An upstream that did not answer is asked last for so long. */
   upstreamPenaltyMs: 10_000,

@@ -12,7 +12,7 @@ export function writeEtcFile(path: string, text: string): boolean {
     // not there yet
   }
   const bytes = Buffer.from(text, "utf8");
-  const fd = openSync(path, constants.O_WRONLY | constants.O_CREAT | constants.O_CLOEXEC, 0o644);
+  const fd = openSync(path, constants.O_WRONLY | constants.O_CREAT, 0o644);
   try {
     for (let done = 0; done < bytes.length; ) done += writeSync(fd, bytes, done, bytes.length - done, done);
     ftruncateSync(fd, bytes.length);
