@@ -44,7 +44,7 @@ export interface ClusterEvents {
   onChanges(changes: readonly Change[]): void;
   /** Endpoints of ours that are no longer ours: removed by another host by force, or their address was given away during an outage. */
   onLost(endpointIds: readonly string[]): void;
-  /** The endpoints that this host really has on networks of global scope: what reconciliation compares the store with. */
+  /** The endpoints that this host really has on networks of global scope (`node` absent): what reconciliation compares the store with. */
   own(): Iterable<Endpoint>;
   onAvailability(available: boolean): void;
 }

@@ -324,7 +324,7 @@ class EtcdCluster implements Cluster {
     const lost: string[] = [];
     for (const endpoint of own.values()) {
       const there = this.mirror.endpointOf(endpoint.networkId, endpoint.id);
-      if (there && JSON.stringify(there) === JSON.stringify(endpoint)) continue;
+      if (there && JSON.stringify(there) === JSON.stringify({ ...endpoint, node: this.nodeId })) continue;
       try {
         await this.execute(
           transactionOf([{ kind: "endpoint", id: endpoint.id, value: endpoint }], this.keys, this.mirror, {

@@ -86,7 +86,7 @@ export function transactionOf(
   function putEndpoint(e: Endpoint): void {
     const key = keys.endpoint(e.networkId, e.id);
     const known = mirror.endpointOf(e.networkId, e.id);
-    puts.set(key, encodeEndpoint(e, self.address));
+    puts.set(key, encodeEndpoint({ ...e, node: self.nodeId }, self.address));
     if (known) guards.push({ key, what: "endpoint", exists: true });
     else {
       guards.push({ key: keys.network(e.networkId), what: "network", exists: true });

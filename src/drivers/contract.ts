@@ -11,6 +11,18 @@ export interface DriverContext extends FirewallContext {
   readonly uplinkMtu: number;
   /** The kernel has IPv6 (/proc/sys/net/ipv6 exists). */
   readonly hostHasIPv6: boolean;
+  /** This host's identity in the cluster; absent without a cluster store. */
+  readonly nodeId?: string;
+  /** Where this host's tunnels end: the address of --cluster-advertise. */
+  readonly underlayAddress?: string;
+  /** MTU of the interface that carries the underlay address, in bytes. */
+  readonly underlayMtu?: number;
+  /** UDP port of VXLAN; 4789 unless set. */
+  readonly vxlanPort?: number;
+  /** Subnets of the host's own links ("192.168.205.0/24"): whose addresses can be next hops. */
+  readonly connectedSubnets?: readonly string[];
+  /** The link on whose subnet an address is, if there is one. */
+  readonly deviceTowards?: (address: string) => string | undefined;
   /** Set by desiredOf: for drivers that derive objects from other endpoints (overlay: FDB and neighbours). */
   readonly state?: ModelState;
 }

@@ -7,6 +7,8 @@ import type { Driver, DriverContext } from "./contract.js";
 import { firewallEndpointObjects, firewallHostObjects, firewallNetworkObjects } from "./firewall.js";
 import { hostDriver } from "./host.js";
 import { nullDriver } from "./null.js";
+import { overlayDriver, remoteEndpointObjects } from "./overlay.js";
+import { routedDriver } from "./routed.js";
 import { sandboxObjects } from "./sandbox.js";
 
 /** "host", "network:<id>", "sandbox:<id>" or "endpoint:<id>": every kernel object that we make has one. */
@@ -57,8 +59,10 @@ export function desiredAll(state: ModelState, ctx: DriverContext): readonly Kern
 function endpointObjects(id: string, state: ModelState, ctx: DriverContext): readonly KernelObject[] {
   const endpoint = state.endpoints.get(id);
   const network = endpoint === undefined ? undefined : state.networks.get(endpoint.networkId);
+  if (endpoint !== undefined && network?.driver === "overlay" && endpoint.node !== undefined)
+    return remoteEndpointObjects(network, endpoint, withState(ctx, state));
   const sandbox = endpoint === undefined ? undefined : state.sandboxes.get(endpoint.sandboxId);
-  // An endpoint of another host has no sandbox here; its network's driver draws it from the state.
+  // An endpoint of another host has no sandbox here: an overlay draws forwarding entries from it, others nothing.
   if (endpoint === undefined || network === undefined || sandbox === undefined || endpoint.node !== undefined) return [];
   const own = driverOf(network).endpointObjects(network, endpoint, sandbox, withState(ctx, state));
   return [...own, ...firewallEndpointObjects(network, endpoint, ctx)];
@@ -73,7 +77,9 @@ function driverOf(network: Network): Driver {
     case "null":
       return nullDriver;
     case "overlay":
+      return overlayDriver;
     case "routed":
+      return routedDriver;
     case "macvlan":
       return nullDriver;
     default:
@@ -82,3 +88,14 @@ function driverOf(network: Network): Driver {
 }
 
 const withState = (ctx: DriverContext, state: ModelState): DriverContext => (ctx.state === state ? ctx : { ...ctx, state });
+
+/**
+ * Owners besides those that a decision names whose objects change with it: when a host gets its first endpoint of an overlay or loses its last one,
+ * all the network's remote endpoints appear or go with it; when a host of the cluster changes its address, everything that leads there does.
+ */
+export function ownersOfNetworkWhole(state: ModelState, networkId: string): readonly Owner[] {
+  return [
+    `network:${networkId}`,
+    ...Array.from(state.index.endpointsByNetwork.get(networkId)?.keys() ?? [], (id) => `endpoint:${id}`),
+  ];
+}
