@@ -113,6 +113,8 @@ ${ALLOW_LENGTHS6.map((n) => `  set allow6_${n} { type ipv6_addr . ipv6_addr . in
   }
   chain output {
     type nat hook output priority ${PRIORITIES.publish}; policy accept;
+    # The kernel takes ::1 from no interface but lo (rt6_need_strict), so an answer would not come back: the engine relays it.
+    ip6 daddr ::1 return
     fib daddr type local jump publish
   }
   chain arriving {

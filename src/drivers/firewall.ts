@@ -40,17 +40,14 @@ export function firewallNetworkObjects(network: Network, _ctx: FirewallContext):
   else if (!routed) objects.push(element("inet", "from", [bridge], [verdict("jump from_nat")], comment));
   const dev = network.bridgeName.replaceAll(".", "/");
   if (!closed) {
-    objects.push(sysctl(`net.ipv4.conf.${dev}.route_localnet`, "1"), sysctl("net.ipv4.ip_forward", "1"));
+    objects.push(sysctl(`net.ipv4.conf.${dev}.route_localnet`, "1"));
+    // Of the whole host: the kernel has no forwarding per interface that suffices (IPv6), or that anything else expects (IPv4).
+    objects.push(sysctl("net.ipv4.ip_forward", "1"));
     if (network.enableIPv6) objects.push(sysctl("net.ipv6.conf.all.forwarding", "1"));
   }
   // Isolated ports do not hear each other's ARP; with this the host answers for them, and `links` says which pairs may go on.
   if (!options.enableIcc) objects.push(sysctl(`net.ipv4.conf.${dev}.proxy_arp_pvlan`, "1"));
   return objects;
-}
-
-/** The ports of such a network are isolated: for the driver that makes the link. */
-export function isolatedPorts(network: Network): boolean {
-  return !bridgeOptionsOf(network).enableIcc;
 }
 
 /** Elements of one endpoint of a bridge network, its published ports last. */
@@ -128,6 +125,8 @@ function portElements(port: PortMapping, family: Family, address: string, mode: 
   // Without address translation a port is published as itself, and the host's number says nothing (Docker's rule).
   if (mode === "routed")
     return [element("inet", `open${family}`, [ip(address), proto, service(port.containerPort)], undefined, comment)];
+  // Relayed by the engine, see chain output.
+  if (port.hostIp === "::1") return [];
   const everywhere = port.hostIp === "0.0.0.0" || port.hostIp === "::";
   const target = [ip(address), service(port.containerPort)];
   const objects: KernelObject[] = [

@@ -1,0 +1,2 @@
+export type { PortTarget } from "./relay.js";
+export { PortReservations } from "./reservations.js";

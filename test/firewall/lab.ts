@@ -1,0 +1,205 @@
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Endpoint, Network, PortMapping } from "../../src/model/network.js";
+import type { KernelObject } from "../../src/plan/objects.js";
+import { renderNft, renderSysctls } from "./render.js";
+
+export const HOST4 = "192.168.205.10";
+export const HOST4_SECOND = "192.168.205.11";
+export const HOST6 = "fd00:205::10";
+export const HOST6_SECOND = "fd00:205::11";
+export const OUT4 = "192.168.205.99";
+export const OUT6 = "fd00:205::99";
+
+export interface Box {
+  readonly name: string;
+  readonly ns: string;
+  readonly endpoint: Endpoint;
+}
+
+/** Namespaces of a host, an outside machine on its LAN, and containers on bridges; all named lst<tag>…, removed by close(). */
+export class Lab {
+  readonly dir = mkdtempSync(join(tmpdir(), "lst-fw-"));
+  readonly tag: string;
+  readonly #namespaces: string[] = [];
+  readonly #children: ChildProcess[] = [];
+  #sequence = 0;
+
+  constructor(tag: string) {
+    this.tag = `lst${tag}${process.pid % 10000}`;
+  }
+
+  get host(): string {
+    return `${this.tag}h`;
+  }
+  get outside(): string {
+    return `${this.tag}o`;
+  }
+
+  addNamespace(ns: string): string {
+    run("ip", "netns", "add", ns);
+    this.#namespaces.push(ns);
+    run("ip", "-n", ns, "link", "set", "lo", "up");
+    run("ip", "netns", "exec", ns, "sysctl", "-qw", "net.ipv6.conf.default.accept_dad=0", "net.ipv6.conf.all.accept_dad=0");
+    return ns;
+  }
+
+  /** The host and the outside machine, joined by a veth pair: eth0 at both ends. */
+  addHost(): void {
+    this.addNamespace(this.host);
+    this.addNamespace(this.outside);
+    run("ip", "-n", this.host, "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", this.outside);
+    for (const [ns, ...addresses] of [
+      [this.host, `${HOST4}/24`, `${HOST4_SECOND}/24`, `${HOST6}/64`, `${HOST6_SECOND}/64`],
+      [this.outside, `${OUT4}/24`, `${OUT6}/64`],
+    ] as const) {
+      for (const a of addresses) run("ip", "-n", ns, "addr", "add", a, "dev", "eth0", ...(a.includes(":") ? ["nodad"] : []));
+      run("ip", "-n", ns, "link", "set", "eth0", "up");
+    }
+  }
+
+  addBridge(network: Network): void {
+    const bridge = network.bridgeName!;
+    run("ip", "-n", this.host, "link", "add", bridge, "type", "bridge");
+    for (const pool of network.pools) {
+      const address = `${pool.gateway}/${pool.subnet.split("/")[1]}`;
+      run("ip", "-n", this.host, "addr", "add", address, "dev", bridge, ...(pool.family === 6 ? ["nodad"] : []));
+    }
+    run("ip", "-n", this.host, "link", "set", bridge, "up");
+  }
+
+  /** A container's namespace with eth0 on the network's bridge. `last` is the last part of its addresses. */
+  addContainer(
+    network: Network,
+    name: string,
+    last: number,
+    options: {
+      readonly ports?: readonly PortMapping[];
+      readonly isolated?: boolean;
+      readonly exposedPorts?: readonly string[];
+    } = {},
+  ): Box {
+    const ns = this.addNamespace(`${this.tag}c${++this.#sequence}`);
+    const veth = `veth${this.#sequence.toString(16).padStart(7, "0")}`;
+    const pool = (family: 4 | 6) => network.pools.find((p) => p.family === family);
+    const [pool4, pool6] = [pool(4), pool(6)];
+    const ipv4 = pool4?.gateway.replace(/\d+$/, String(last));
+    const ipv6 = pool6?.gateway.replace(/[0-9a-f]+$/, last.toString(16));
+    const mac = `02:42:00:00:${this.#sequence.toString(16).padStart(2, "0")}:${last.toString(16).padStart(2, "0")}`;
+    run("ip", "-n", this.host, "link", "add", veth, "type", "veth", "peer", "name", "eth0", "address", mac, "netns", ns);
+    run("ip", "-n", this.host, "link", "set", veth, "master", network.bridgeName!, "up");
+    if (options.isolated) run("bridge", "-n", this.host, "link", "set", "dev", veth, "isolated", "on");
+    if (ipv4) run("ip", "-n", ns, "addr", "add", `${ipv4}/${pool4.subnet.split("/")[1]}`, "dev", "eth0");
+    if (ipv6) run("ip", "-n", ns, "addr", "add", `${ipv6}/64`, "dev", "eth0", "nodad");
+    run("ip", "-n", ns, "link", "set", "eth0", "up");
+    if (ipv4) run("ip", "-n", ns, "route", "add", "default", "via", pool4.gateway);
+    if (ipv6) run("ip", "-n", ns, "-6", "route", "add", "default", "via", pool6.gateway);
+    const endpoint: Endpoint = {
+      id: this.#sequence.toString(16).padStart(64, "0"),
+      networkId: network.id,
+      sandboxId: ns,
+      containerId: ns,
+      name,
+      aliases: [],
+      links: {},
+      mac,
+      ...(ipv4 ? { ipv4 } : {}),
+      ...(ipv6 ? { ipv6 } : {}),
+      ifname: "eth0",
+      hostIfname: veth,
+      gatewayPriority: 0,
+      defaultRoute4: true,
+      defaultRoute6: true,
+      ports: options.ports ?? [],
+      exposedPorts: options.exposedPorts ?? [],
+      driverOpts: {},
+      sequence: this.#sequence,
+    };
+    return { name, ns, endpoint };
+  }
+
+  load(objects: readonly KernelObject[]): void {
+    this.nft(renderNft(objects));
+    const settings = [...new Set(renderSysctls(objects))];
+    if (settings.length > 0) run("ip", "netns", "exec", this.host, "sysctl", "-qw", ...settings);
+  }
+
+  nft(text: string): void {
+    const file = join(this.dir, "rules.nft");
+    writeFileSync(file, text);
+    run("ip", "netns", "exec", this.host, "nft", "-f", file);
+  }
+
+  exec(ns: string, ...command: string[]): string {
+    return run("ip", "netns", "exec", ns, ...command);
+  }
+
+  /** Exit status 0? Output is thrown away. */
+  try(ns: string, ...command: string[]): boolean {
+    try {
+      execFileSync("ip", ["netns", "exec", ns, ...command], { stdio: "ignore", timeout: 10_000 });
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  /** Starts a program and resolves when it prints "ready". */
+  start(ns: string, ...command: string[]): Promise<ChildProcess> {
+    const child = spawn("ip", ["netns", "exec", ns, ...command], { stdio: ["ignore", "pipe", "inherit"] });
+    this.#children.push(child);
+    return new Promise((resolve, reject) => {
+      child.once("exit", (code) => reject(new Error(`${command.join(" ")} ended with ${code}`)));
+      child.stdout!.on("data", (data: Buffer) => {
+        if (data.includes("ready")) resolve(child);
+      });
+    });
+  }
+
+  close(): void {
+    for (const child of this.#children) child.kill("SIGKILL");
+    for (const ns of this.#namespaces) execFileSync("ip", ["netns", "del", ns], { stdio: "ignore" });
+    rmSync(this.dir, { recursive: true, force: true });
+  }
+}
+
+export function run(program: string, ...args: string[]): string {
+  return execFileSync(program, args, { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"], timeout: 30_000 });
+}
+
+export function bridgeNetwork(
+  name: string,
+  bridgeName: string,
+  subnet: number,
+  options: { readonly options?: Record<string, string>; readonly internal?: boolean; readonly ipv6?: boolean } = {},
+): Network {
+  const ipv6 = options.ipv6 ?? true;
+  return {
+    id: subnet.toString(16).padStart(64, "0"),
+    name,
+    created: "2026-01-01T00:00:00Z",
+    driver: "bridge",
+    scope: "local",
+    enableIPv6: ipv6,
+    internal: options.internal ?? false,
+    attachable: false,
+    ingress: false,
+    configOnly: false,
+    configFrom: "",
+    labels: {},
+    options: options.options ?? {},
+    ipamDriver: "default",
+    ipamOptions: null,
+    ipamConfig: [],
+    pools: [
+      { family: 4, subnet: `172.${subnet}.0.0/16`, gateway: `172.${subnet}.0.1`, aux: {}, userSubnet: false },
+      ...(ipv6
+        ? [{ family: 6 as const, subnet: `fd00:${subnet}::/64`, gateway: `fd00:${subnet}::1`, aux: {}, userSubnet: false }]
+        : []),
+    ],
+    bridgeName,
+    predefined: false,
+  };
+}
