@@ -22,7 +22,7 @@ export interface Storage {
   readonly log: Logger;
   skopeo(args: readonly string[], options?: Partial<ProgramOptions>): Promise<ProgramResult>;
   buildah(args: readonly string[], options?: Partial<ProgramOptions>): Promise<ProgramResult>;
-  /** `containers-storage:[overlay@root+runroot]name` */
+  /** `containers-storage:name`; which storage is said by storage.conf. */
   reference(name: string): string;
   env(): NodeJS.ProcessEnv;
 }
@@ -60,14 +60,13 @@ export async function openStorage(options: ImageStoreOptions): Promise<Storage> 
     insecureRegistries: new Set(options.insecureRegistries ?? []),
     log: options.log,
     env,
-    reference: (name) => `containers-storage:[overlay@${root}+${runRoot}]${name}`,
+    reference: (name) => `containers-storage:${name}`,
     skopeo: (args, more) =>
       runProgram("skopeo", ["--policy", policy, "--registries.d", join(etc, "registries.d"), ...args], { env: env(), ...more }),
     buildah: (args, more) =>
       runProgram(
         "buildah",
         [
-          ...["--storage-driver", "overlay", "--root", root, "--runroot", runRoot],
           ...["--registries-conf", join(etc, "registries.conf"), "--registries-conf-dir", join(etc, "registries.conf.d")],
           ...args,
         ],
@@ -96,7 +95,8 @@ function configFiles(options: {
     .map((location) => `\n[[registry]]\nlocation = ${quote(location)}\ninsecure = true\n`)
     .join("");
   return {
-    "storage.conf": `[storage]\ndriver = "overlay"\ngraphroot = ${quote(options.root)}\nrunroot = ${quote(options.runRoot)}\n`,
+    // skip_mount_home: else every program leaves a bind mount of the storage onto itself behind.
+    "storage.conf": `[storage]\ndriver = "overlay"\ngraphroot = ${quote(options.root)}\nrunroot = ${quote(options.runRoot)}\n[storage.options.overlay]\nskip_mount_home = "true"\n`,
     "containers.conf": `[containers]\ndefault_ulimits = []\n[engine]\nimage_copy_tmp_dir = ${quote(options.tmp)}\n`,
     "registries.conf": `unqualified-search-registries = ["docker.io"]\nshort-name-mode = "disabled"\n${insecure}`,
     "policy.json": '{"default":[{"type":"insecureAcceptAnything"}]}\n',

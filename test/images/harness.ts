@@ -2,7 +2,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Readable } from "node:stream";
-import { type Headers, pack } from "tar-stream";
+import { type Header, pack } from "tar-stream";
 import { createLogger } from "../../src/base/log.js";
 import type { ImageStore } from "../../src/images/contract.js";
 import { createImageStore } from "../../src/images/index.js";
@@ -29,12 +29,12 @@ export async function openTestStore(): Promise<TestStore> {
 }
 
 /** A tar of these files: text is a file's content, null a directory, an object whatever tar-stream takes. */
-export function tarOf(files: Readonly<Record<string, string | null | Partial<Headers>>>): Readable {
+export function tarOf(files: Readonly<Record<string, string | null | Partial<Header>>>): Readable {
   const archive = pack();
   for (const [name, value] of Object.entries(files)) {
     if (value === null) archive.entry({ name, type: "directory", mode: 0o755 });
     else if (typeof value === "string") archive.entry({ name, mode: 0o644 }, value);
-    else archive.entry({ name, ...value } as Headers);
+    else archive.entry({ name, ...value } as Header);
   }
   archive.finalize();
   return Readable.from(archive as AsyncIterable<Buffer>, { objectMode: false });
