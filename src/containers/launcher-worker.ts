@@ -1,0 +1,58 @@
+import { spawn } from "node:child_process";
+import { parentPort, workerData } from "node:worker_threads";
+import { check, libc, O_CLOEXEC, O_RDONLY } from "../kernel/ffi.js";
+import { MS_REC, MS_SLAVE, mount, umount } from "../kernel/mounts.js";
+import type { LaunchReply, LaunchRequest } from "./launcher.js";
+
+/** The thread that starts programs; see Launcher. */
+
+const CLONE_NEWNS = 0x20000;
+const { hideUnified } = workerData as { readonly hideUnified: string | undefined };
+
+const port = parentPort;
+if (port === null) throw new Error("launcher-worker runs as a worker thread only");
+const post = (reply: LaunchReply): void => port.postMessage(reply);
+
+let hostMounts = -1;
+if (hideUnified !== undefined) {
+  hostMounts = check(libc.open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC, 0), "open the host's mount namespace");
+  // Also ends the sharing of root and working directory with the process's other threads, without which setns(2) refuses.
+  check(libc.unshare(CLONE_NEWNS), "unshare mounts");
+}
+
+port.on("message", (request: LaunchRequest & { readonly id: number }) => {
+  const { id, argv, env, cwd, fds } = request;
+  try {
+    if (hideUnified !== undefined) enterFreshMounts(hideUnified);
+    const child = spawn(argv[0]!, argv.slice(1), {
+      env: { ...env },
+      cwd,
+      stdio: fds.map((fd) => fd ?? "ignore"),
+      // Its own session: an interrupt typed at the engine's terminal is not for containers.
+      detached: true,
+    });
+    let settled = false;
+    child.on("error", (error) => {
+      if (!settled) post({ id, kind: "failed", message: error.message });
+      settled = true;
+    });
+    child.on("exit", (code, signal) => post({ id, kind: "exited", code, signal }));
+    if (child.pid !== undefined) {
+      settled = true;
+      post({ id, kind: "started", pid: child.pid });
+    }
+  } catch (error) {
+    post({ id, kind: "failed", message: error instanceof Error ? error.message : String(error) });
+  }
+});
+
+/**
+ * A new copy of the host's mounts as they are now, as slaves (nothing that is done here is seen outside), without the v2 hierarchy.
+ * Made anew for each program: where the host's root is private, an older copy would lack the newest root file systems.
+ */
+function enterFreshMounts(unified: string): void {
+  check(libc.setns(hostMounts, CLONE_NEWNS), "setns to the host's mounts");
+  check(libc.unshare(CLONE_NEWNS), "unshare mounts");
+  mount({ source: "none", target: "/", flags: MS_REC | MS_SLAVE });
+  umount(unified);
+}

@@ -1,0 +1,280 @@
+import { randomBytes } from "node:crypto";
+import {
+  chmodSync,
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+import { createLogger } from "../../src/base/log.js";
+import type { AttachSession, Exit, OutputChunk, RunSpec } from "../../src/containers/contract.js";
+import { createContainerRuntime } from "../../src/containers/index.js";
+import { umount } from "../../src/kernel/mounts.js";
+import type { Container, ContainerConfig, HostConfig } from "../../src/model/container.js";
+
+export type Runtime = Awaited<ReturnType<typeof createContainerRuntime>>;
+
+/** A runtime with roots of its own and a root file system of Debian's static busybox. Paths as long as the acceptance lab's. */
+export class Lab {
+  readonly root = mkdtempSync("/tmp/lst-containers-");
+  readonly dataRoot = join(this.root, "data");
+  readonly execRoot = join(this.root, "x");
+  readonly layer = join(this.root, "layer");
+  runtime!: Runtime;
+  readonly exits: Exit[] = [];
+  readonly #ids = new Set<string>();
+  readonly #waiting: ((exit: Exit) => void)[] = [];
+
+  async open(runtime?: "crun" | "runc"): Promise<void> {
+    makeBusyboxRoot(this.layer);
+    await this.reopen(runtime);
+  }
+
+  /** A new life of the engine on the same roots. */
+  async reopen(runtime?: "crun" | "runc"): Promise<void> {
+    if (this.runtime !== undefined) await this.runtime.close();
+    const log = createLogger({ level: "warn", write: (line) => process.stderr.write(line), now: () => new Date().toISOString() });
+    const options = { dataRoot: this.dataRoot, execRoot: this.execRoot, log };
+    this.runtime = await createContainerRuntime(runtime === undefined ? options : { ...options, runtime });
+    this.runtime.onExit((exit) => {
+      this.exits.push(exit);
+      for (const resolve of this.#waiting) resolve(exit);
+    });
+  }
+
+  async close(): Promise<void> {
+    for (const id of this.#ids) {
+      await this.runtime.cleanup(id).catch(() => {});
+      await this.runtime.removeStorage(id);
+    }
+    await this.runtime.close();
+    for (const id of entries(join(this.execRoot, "containers"))) umount(join(this.execRoot, "containers", id, "rootfs"));
+    rmSync(this.root, { recursive: true, force: true });
+  }
+
+  container(cmd: readonly string[], config: Partial<ContainerConfig> = {}, hostConfig: Partial<HostConfig> = {}): Container {
+    const id = randomBytes(32).toString("hex");
+    this.#ids.add(id);
+    return makeContainer(id, cmd, config, hostConfig);
+  }
+
+  spec(container: Container, extra: Partial<RunSpec> = {}): RunSpec {
+    return {
+      container,
+      netnsPath: undefined,
+      hostname: container.config.Hostname || container.id.slice(0, 12),
+      layers: [this.layer],
+      imageConfig: {},
+      mounts: container.mounts,
+      etcFiles: {},
+      linkEnv: [],
+      ...extra,
+    };
+  }
+
+  /** Creates and starts. */
+  async run(container: Container, extra: Partial<RunSpec> = {}): Promise<number> {
+    const { pid } = await this.runtime.create(this.spec(container, extra));
+    await this.runtime.start(container.id);
+    return pid;
+  }
+
+  exit(container: Container): Promise<Exit> {
+    const seen = this.exits.find((e) => e.containerId === container.id);
+    if (seen !== undefined) return Promise.resolve(seen);
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => reject(new Error(`no exit of ${container.id}`)), 10_000);
+      this.#waiting.push((exit) => {
+        if (exit.containerId !== container.id) return;
+        clearTimeout(timer);
+        resolve(exit);
+      });
+    });
+  }
+
+  /** Runs to the end; what it printed and its code. */
+  async output(container: Container, extra: Partial<RunSpec> = {}): Promise<{ stdout: string; stderr: string; code: number }> {
+    await this.runtime.create(this.spec(container, extra));
+    const session = await this.runtime.attach(container.id, { tty: container.config.Tty, stdin: false });
+    const collected = collect(session);
+    await this.runtime.start(container.id);
+    const exit = await this.exit(container);
+    await session.ended;
+    await this.runtime.cleanup(container.id);
+    return { ...collected.text(), code: exit.exitCode };
+  }
+
+  async exec(container: Container, cmd: readonly string[], options: Record<string, unknown> = {}, stdin?: string) {
+    let code: number | undefined;
+    let done = (_: number): void => {};
+    const finished = new Promise<number>((resolve) => {
+      done = resolve;
+    });
+    const { session } = await this.runtime.execStart(
+      container,
+      {
+        id: randomBytes(32).toString("hex"),
+        request: {
+          cmd,
+          env: [],
+          workingDir: "",
+          user: "",
+          tty: false,
+          attachStdin: stdin !== undefined,
+          attachStdout: true,
+          attachStderr: true,
+          privileged: false,
+          ...options,
+        },
+      },
+      (c) => {
+        code = c;
+        done(c);
+      },
+    );
+    const collected = collect(session);
+    if (stdin !== undefined) {
+      session.write(Buffer.from(stdin));
+      session.endInput();
+    }
+    await session.ended;
+    await finished;
+    return { ...collected.text(), code };
+  }
+}
+
+export function collect(session: AttachSession): { text(): { stdout: string; stderr: string }; chunks: OutputChunk[] } {
+  const chunks: OutputChunk[] = [];
+  session.onOutput((chunk) => chunks.push(chunk));
+  const of = (stream: "stdout" | "stderr") =>
+    Buffer.concat(chunks.filter((c) => c.stream === stream).map((c) => c.data)).toString();
+  return { chunks, text: () => ({ stdout: of("stdout"), stderr: of("stderr") }) };
+}
+
+export async function logText(log: AsyncIterable<OutputChunk>): Promise<{ stdout: string; stderr: string }> {
+  const text = { stdout: "", stderr: "" };
+  for await (const chunk of log) text[chunk.stream] += chunk.data.toString();
+  return text;
+}
+
+export const allLogs = { stdout: true, stderr: true, follow: false, timestamps: false } as const;
+
+function makeBusyboxRoot(root: string): void {
+  for (const directory of ["bin", "etc", "tmp", "proc", "dev", "sys", "root", "home/ann"])
+    mkdirSync(join(root, directory), { recursive: true });
+  chmodSync(join(root, "tmp"), 0o1777);
+  copyFileSync("/bin/busybox", join(root, "bin/busybox"));
+  const applets =
+    "sh cat echo env printenv sleep ls id pwd hostname true false head dd ps kill mount umount touch stat tail yes md5sum seq grep tty stty nc ip wc mkdir dmesg ulimit date readlink chroot mknod trap unshare";
+  for (const applet of applets.split(" ")) symlinkSync("busybox", join(root, "bin", applet));
+  writeFileSync(join(root, "etc/passwd"), "root:x:0:0:root:/root:/bin/sh\nann:x:1000:1001::/home/ann:/bin/sh\n");
+  writeFileSync(join(root, "etc/group"), "root:x:0:\nann:x:1001:\naudio:x:29:ann\nvideo:x:44:\n");
+  writeFileSync(join(root, "bin/noexec"), "#!/bin/sh\n", { mode: 0o644 });
+}
+
+function entries(directory: string): string[] {
+  try {
+    return readdirSync(directory);
+  } catch {
+    return [];
+  }
+}
+
+/** Mount points below a directory, in this mount namespace. */
+export function mountsBelow(directory: string): string[] {
+  const lines = readFileSync("/proc/self/mountinfo", "utf8").split("\n");
+  return lines.map((line) => line.split(" ")[4] ?? "").filter((path) => path.startsWith(`${directory}/`));
+}
+
+export function makeContainer(
+  id: string,
+  cmd: readonly string[],
+  config: Partial<ContainerConfig>,
+  hostConfig: Partial<HostConfig>,
+): Container {
+  return {
+    id,
+    name: `t${id.slice(0, 8)}`,
+    created: "2024-01-01T00:00:00Z",
+    imageId: "sha256:0",
+    path: cmd[0]!,
+    args: cmd.slice(1),
+    config: {
+      Hostname: "",
+      Domainname: "",
+      User: "",
+      AttachStdin: false,
+      AttachStdout: true,
+      AttachStderr: true,
+      Tty: false,
+      OpenStdin: false,
+      StdinOnce: false,
+      Env: null,
+      Cmd: [...cmd],
+      Entrypoint: null,
+      Image: "busybox",
+      Volumes: null,
+      WorkingDir: "",
+      Labels: {},
+      ...config,
+    },
+    hostConfig: {
+      Binds: null,
+      NetworkMode: "none",
+      PortBindings: null,
+      RestartPolicy: { Name: "no", MaximumRetryCount: 0 },
+      AutoRemove: false,
+      LogConfig: { Type: "json-file", Config: {} },
+      Links: null,
+      PublishAllPorts: false,
+      Dns: null,
+      DnsOptions: null,
+      DnsSearch: null,
+      ExtraHosts: null,
+      CapAdd: null,
+      CapDrop: null,
+      Privileged: false,
+      ReadonlyRootfs: false,
+      VolumesFrom: null,
+      Memory: 0,
+      MemorySwap: 0,
+      MemoryReservation: 0,
+      NanoCpus: 0,
+      CpuShares: 0,
+      CpuQuota: 0,
+      CpuPeriod: 0,
+      CpusetCpus: "",
+      CpusetMems: "",
+      PidsLimit: null,
+      Ulimits: null,
+      Devices: null,
+      SecurityOpt: null,
+      GroupAdd: null,
+      IpcMode: "private",
+      PidMode: "",
+      UTSMode: "",
+      ShmSize: 67108864,
+      OomScoreAdj: 0,
+      CgroupParent: "",
+      ...hostConfig,
+    },
+    networks: [],
+    mounts: [],
+    state: {
+      status: "created",
+      pid: 0,
+      exitCode: 0,
+      error: "",
+      oomKilled: false,
+      startedAt: "0001-01-01T00:00:00Z",
+      finishedAt: "0001-01-01T00:00:00Z",
+      restartCount: 0,
+      manuallyStopped: false,
+    },
+  };
+}
