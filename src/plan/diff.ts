@@ -27,7 +27,7 @@ export function plan(desired: readonly KernelObject[], observed: readonly Kernel
   for (const [key, object] of have) {
     const target = want.get(key);
     if (target !== undefined && !mustReplace(object, target)) continue;
-    if (object.kind !== "sysctl" && !gone.implies(object)) ops.push({ op: "delete", object });
+    if (isDeletable(object) && !gone.implies(object)) ops.push({ op: "delete", object });
   }
   const reloaded = new Set<string>();
   for (const [key, object] of want) {
@@ -58,6 +58,9 @@ export function differs(wanted: KernelObject, is: KernelObject): boolean {
   if (wanted.kind === "sysctl" && is.kind === "sysctl") return normalise(wanted.value) !== normalise(is.value);
   return lacks(wanted, is);
 }
+
+/** Nobody knows what a sysctl was before, and lo comes and goes with its namespace. */
+const isDeletable = (o: KernelObject): boolean => o.kind !== "sysctl" && !(o.kind === "link" && o.type === "loopback");
 
 const needsPut = (wanted: KernelObject, is: KernelObject | undefined): boolean => is === undefined || differs(wanted, is);
 
@@ -142,7 +145,7 @@ class Gone {
       case "netns":
         return false;
       case "link":
-        return this.namespaces.has(object.ns) || object.type === "loopback";
+        return this.namespaces.has(object.ns);
       case "addr":
       case "neigh":
       case "fdb":

@@ -159,6 +159,7 @@ export class SimulatedKernel implements KernelPort {
   }
 
   private remove(o: KernelObject): string | undefined {
+    if (o.kind === "link" && o.type === "loopback") return "EOPNOTSUPP";
     if (!this.objects.delete(objectKey(o))) return "ENOENT";
     if (o.kind === "netns") {
       this.drop((x) => x.kind !== "netns" && x.ns === o.name);
@@ -208,7 +209,7 @@ export class SimulatedKernel implements KernelPort {
   }
 }
 
-const ERRNO: Readonly<Record<string, number>> = { ENOENT: 2, EEXIST: 17, ENODEV: 19 };
+const ERRNO: Readonly<Record<string, number>> = { ENOENT: 2, EEXIST: 17, ENODEV: 19, EOPNOTSUPP: 95 };
 const linkKey = (ns: NsRef, name: string): string => `link|${ns}|${name}`;
 const sameTable = (a: { ns: string; family: string; table: string }, b: { ns: string; family: string; table: string }): boolean =>
   a.ns === b.ns && a.family === b.family && a.table === b.table;
