@@ -3,11 +3,10 @@ import { constants } from "node:fs";
 import { chmod, chown, lchown, link, lstat, lutimes, mkdir, open, rm, rmdir, symlink, unlink } from "node:fs/promises";
 import type { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
-import { createGunzip } from "node:zlib";
 import { extract, type Header } from "tar-stream";
 import { RefusalError, refuse } from "../base/errors.js";
 import { explain } from "./archive.js";
-import { compressionOf, peek } from "./layer-file.js";
+import { decompressed } from "./layer-file.js";
 import { type Rooted, resolveInRoot, withRooted } from "./rooted.js";
 
 export interface PutOptions {
@@ -19,7 +18,7 @@ export interface PutOptions {
 }
 
 /**
- * `docker cp` into a container: unpacks a tar (maybe gzip) into a directory of the container. Names, symbolic links and hard links
+ * `docker cp` into a container: unpacks a tar (maybe compressed) into a directory of the container. Names, symbolic links and hard links
  * of the archive and of the container cannot lead outside `rootfs` (see rooted.ts).
  * Refusals: 404 when the directory is not there, 400 when it is none, when the archive is broken or would overwrite as forbidden.
  */
@@ -40,14 +39,8 @@ export async function unpackInto(
   archive: Readable,
   options: Pick<PutOptions, "noOverwriteDirNonDir" | "owner">,
 ): Promise<void> {
-  const head = await peek(archive, 6);
   const entries = extract();
-  const feeding =
-    head.length === 0
-      ? Promise.resolve(entries.end(Buffer.alloc(0)))
-      : compressionOf(head) === "gzip"
-        ? pipeline(archive, createGunzip(), entries)
-        : pipeline(archive, entries);
+  const feeding = pipeline(await decompressed(archive), entries as unknown as NodeJS.WritableStream);
   feeding.catch(() => undefined);
   const directories: { path: string; mtime: Date }[] = [];
   try {
@@ -66,7 +59,7 @@ export async function unpackInto(
     archive.destroy();
     if (error instanceof RefusalError) throw error;
     const code = (error as NodeJS.ErrnoException).code ?? "";
-    if (code === "" || code.startsWith("Z_")) refuse(400, `Error processing tar file: ${(error as Error).message}`);
+    if (code === "") refuse(400, `Error processing tar file: ${(error as Error).message}`);
     throw error;
   }
   for (const { path, mtime } of directories.reverse())

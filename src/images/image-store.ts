@@ -1,20 +1,20 @@
 import { orRefuse, refuse } from "../base/errors.js";
 import { makeBuiltinBusybox } from "./builtin.js";
+import { commitImage } from "./commit.js";
 import type { Image, ImageStore } from "./contract.js";
 import { importImage, nameOf } from "./import.js";
+import { loadImages } from "./load.js";
 import { findImage, getImage, hexOf } from "./lookup.js";
 import { openMetadata } from "./metadata.js";
 import { pruneImages } from "./prune.js";
 import { canonicalName, familiarName, parseReference } from "./reference.js";
 import { hasChildren, type RemoveContext, removeImage } from "./remove.js";
+import { saveImages } from "./save.js";
 import { type ImageStoreOptions, openStorage } from "./storage.js";
 import { createStorageIndex } from "./storage-index.js";
 import { addNames } from "./storage-write.js";
 
 type Change = Parameters<Parameters<ImageStore["onChange"]>[0]>[0];
-
-/** Overlay mount options must fit in one page: beyond this many layers storage's short directory names are given out. */
-const manyLayers = 24;
 
 /**
  * Opens (or makes) the image storage below dataRoot. Only one engine may use a dataRoot at a time.
@@ -47,13 +47,27 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Imag
     },
     async layers(imageId) {
       const found = getImage(await index.read(), imageId);
-      return Promise.all(found.layerIds.map((id) => index.layerDirectory(id, found.layerIds.length > manyLayers)));
+      return found.layerIds.map((id) => index.layerDirectory(id));
     },
     async import(source, request, progress) {
       const id = await importImage(storage, source, request);
       progress({ status: id });
       notify("import", id, request.repo === "" ? id : familiarName(nameOf(request.repo, request.tag)));
       return id;
+    },
+    async load(source, progress) {
+      for (const { id, names } of await loadImages(storage, index, source, progress))
+        for (const name of names.length === 0 ? [id] : names) notify("load", id, name);
+    },
+    async save(refs) {
+      const snapshot = await index.read();
+      const archive = await saveImages(storage, snapshot, refs);
+      for (const ref of refs) notify("save", getImage(snapshot, ref).image.id, ref);
+      return archive;
+    },
+    async commit(request) {
+      const snapshot = await index.read();
+      return commitImage(storage, snapshot, getImage(snapshot, request.imageId), request);
     },
     async tag(ref, repo, tag) {
       const found = getImage(await index.read(), ref);

@@ -1,11 +1,10 @@
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import { createWriteStream } from "node:fs";
-import type { Readable } from "node:stream";
-import { Transform } from "node:stream";
+import { createReadStream, createWriteStream } from "node:fs";
+import { PassThrough, Readable, Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { createGunzip } from "node:zlib";
-import { refuse } from "../base/errors.js";
+import { RefusalError, refusal } from "../base/errors.js";
 
 export type Compression = "none" | "gzip" | "bzip2" | "xz" | "zstd";
 
@@ -47,11 +46,34 @@ export async function peek(source: Readable, bytes: number): Promise<Buffer> {
 }
 
 /**
- * Writes the uncompressed bytes of a tar (maybe gzip, bzip2, xz or zstd) to `path`, hashing on the way.
- * The whole source is read even if it is not compressed. Refusal 400 for bytes that cannot be decompressed.
+ * The stream without its gzip, bzip2, xz or zstd, recognised by its first bytes (as docker import and load do; the names of the
+ * latter three are also the programs that are run). Broken data destroys the stream with a refusal 400.
  */
-export async function writeUncompressed(source: Readable, path: string): Promise<{ digest: string; size: number }> {
+export async function decompressed(source: Readable): Promise<Readable> {
   const head = await peek(source, 6);
+  // A stream that has ended cannot be given its bytes back.
+  if (source.readableEnded) return Readable.from([head], { objectMode: false });
+  const compression = compressionOf(head);
+  if (compression === "none") return source;
+  const broken = (reason: string) =>
+    new RefusalError(refusal(400, `Error processing tar file(exit status 1): ${compression}: ${reason}`));
+  if (compression === "gzip") {
+    const gunzip = createGunzip();
+    const out = new PassThrough();
+    pipeline(source, gunzip, out).catch((error: Error) => out.destroy(broken(error.message)));
+    return out;
+  }
+  const child = spawn(compression, ["-dc"], { stdio: ["pipe", "pipe", "ignore"] });
+  const out = new PassThrough();
+  child.on("error", (error) => out.destroy(broken(error.message)));
+  child.on("close", (code) => (code === 0 ? out.end() : out.destroy(broken(`exit status ${code}`))));
+  pipeline(source, child.stdin).catch(() => undefined);
+  child.stdout.pipe(out, { end: false });
+  return out;
+}
+
+/** Writes the uncompressed bytes of a tar to `path`, hashing on the way. Reads the whole source. */
+export async function writeUncompressed(source: Readable, path: string): Promise<{ digest: string; size: number }> {
   const hash = createHash("sha256");
   let size = 0;
   const meter = new Transform({
@@ -61,32 +83,12 @@ export async function writeUncompressed(source: Readable, path: string): Promise
       done(null, chunk);
     },
   });
-  const file = createWriteStream(path, { mode: 0o600 });
-  if (source.readableEnded) {
-    // Everything fitted in the peek: a stream that has ended cannot be given its bytes back.
-    meter.end(head);
-    await pipeline(meter, file);
-    return { digest: `sha256:${hash.digest("hex")}`, size };
-  }
-  const compression = compressionOf(head);
-  try {
-    if (compression === "none") await pipeline(source, meter, file);
-    else if (compression === "gzip") await pipeline(source, createGunzip(), meter, file);
-    else await decompressByProgram(compression, source, meter, file);
-  } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code ?? "";
-    if (code.startsWith("Z_")) refuse(400, `Error processing tar file(exit status 1): ${(error as Error).message}`);
-    throw error;
-  }
+  await pipeline(await decompressed(source), meter, createWriteStream(path, { mode: 0o600 }));
   return { digest: `sha256:${hash.digest("hex")}`, size };
 }
 
-async function decompressByProgram(program: string, source: Readable, meter: Transform, file: NodeJS.WritableStream) {
-  const child = spawn(program, ["-dc"], { stdio: ["pipe", "pipe", "ignore"] });
-  const exit = new Promise<number>((resolve, reject) => {
-    child.on("error", reject);
-    child.on("close", (code) => resolve(code ?? 1));
-  });
-  const [code] = await Promise.all([exit, pipeline(source, child.stdin), pipeline(child.stdout, meter, file)]);
-  if (code !== 0) refuse(400, `Error processing tar file(exit status ${code}): ${program} cannot read it`);
+export async function fileDigest(path: string): Promise<string> {
+  const hash = createHash("sha256");
+  await pipeline(createReadStream(path), hash);
+  return `sha256:${hash.digest("hex")}`;
 }

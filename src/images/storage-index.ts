@@ -43,6 +43,7 @@ export interface HistoryEntry {
 
 export interface IndexedImage {
   readonly image: Image;
+  readonly file: ImageConfigFile;
   /** Names as storage keeps them, sorted. */
   readonly names: readonly string[];
   readonly topLayer: string;
@@ -64,8 +65,7 @@ export type RepoDigests = Readonly<Record<string, string>>;
 export interface StorageIndex {
   /** Costs three stat(2) when nothing has changed. */
   read(): Promise<Snapshot>;
-  /** `short`: storage's own link of 26 characters to the same directory. */
-  layerDirectory(layerId: string, short: boolean): Promise<string>;
+  layerDirectory(layerId: string): string;
 }
 
 /** A file parsed as JSON, kept until its inode, size or mtime changes. Absent file: the fallback. */
@@ -85,7 +85,6 @@ export function createStorageIndex(root: string, metadataFile: string): StorageI
   const layers = cachedJson<readonly StoredLayer[]>(join(root, "overlay-layers/layers.json"), []);
   const metadata = cachedJson<{ readonly repoDigests?: RepoDigests }>(metadataFile, {});
   const configs = new Map<string, ImageConfigFile>();
-  const links = new Map<string, string>();
   let held: { readonly stamp: string; readonly snapshot: Snapshot } | undefined;
 
   async function configOf(id: string): Promise<ImageConfigFile | undefined> {
@@ -117,15 +116,7 @@ export function createStorageIndex(root: string, metadataFile: string): StorageI
       held = { stamp, snapshot };
       return snapshot;
     },
-    async layerDirectory(layerId, short) {
-      if (!short) return join(root, "overlay", layerId, "diff");
-      let link = links.get(layerId);
-      if (link === undefined) {
-        link = (await readFile(join(root, "overlay", layerId, "link"), "utf8")).trim();
-        links.set(layerId, link);
-      }
-      return join(root, "overlay/l", link);
-    },
+    layerDirectory: (layerId) => join(root, "overlay", layerId, "diff"),
   };
 }
 
@@ -168,7 +159,7 @@ function buildSnapshot(
         ...(entry.empty_layer === true ? { empty_layer: true, size: 0 } : { size: sizes[next++] ?? 0 }),
       })),
     };
-    images.set(stored.id, { image, names, topLayer: stored.layer ?? "", layerIds });
+    images.set(stored.id, { image, file: config, names, topLayer: stored.layer ?? "", layerIds });
   }
   return { images, byName, layers };
 }
