@@ -50,7 +50,16 @@ export function decodeValue<T extends z.ZodType>(schema: T, struct: string, valu
 function foldKeys(schema: z.ZodType, value: unknown): unknown {
   let inner: z.ZodType = schema;
   while (inner instanceof z.ZodOptional || inner instanceof z.ZodNullable) inner = inner.unwrap() as z.ZodType;
-  if (!(inner instanceof z.ZodObject) || value === null || typeof value !== "object" || Array.isArray(value)) return value;
+  if (value === null || typeof value !== "object") return value;
+  if (Array.isArray(value)) {
+    const element = inner instanceof z.ZodArray ? (inner.element as z.ZodType) : undefined;
+    return element === undefined ? value : value.map((v) => foldKeys(element, v));
+  }
+  if (inner instanceof z.ZodRecord) {
+    const valueType = inner.valueType as z.ZodType;
+    return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, foldKeys(valueType, v)]));
+  }
+  if (!(inner instanceof z.ZodObject)) return value;
   const shape = inner.shape as Record<string, z.ZodType>;
   const lower = new Map(Object.keys(shape).map((k) => [k.toLowerCase(), k]));
   const out: Record<string, unknown> = {};

@@ -27,14 +27,15 @@ export function validateContainer(config: ContainerConfig, host: HostConfig): vo
 
 /** The HostConfig part alone: `POST /containers/{id}/update` and start's old body use it too. */
 export function validateHostConfig(host: HostConfig): void {
-  validatePorts(host);
+  validatePortBindings(host.PortBindings);
   validateRestartPolicy(host);
   validateResources(host);
   validateNames(host);
 }
 
-function validatePorts(host: HostConfig): void {
-  for (const [port, bindings] of Object.entries(host.PortBindings ?? {})) {
+/** "80/tcp" → host addresses and ports (or ranges, or nothing: the engine chooses). */
+export function validatePortBindings(map: HostConfig["PortBindings"]): void {
+  for (const [port, bindings] of Object.entries(map ?? {})) {
     validatePortKey(port);
     for (const binding of bindings ?? []) {
       if (!isPortRange(binding.HostPort ?? "", true))

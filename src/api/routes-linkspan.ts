@@ -1,0 +1,36 @@
+import { z } from "zod";
+import { refuse } from "../base/errors.js";
+import { parsePrefix } from "../base/ip.js";
+import type { Call, Context, Router } from "./call.js";
+import { str, strings } from "./decode.js";
+import { validatePortBindings } from "./validate-container.js";
+
+const publishSchema = z.looseObject({
+  Ports: z.record(z.string(), z.array(z.looseObject({ HostIp: str, HostPort: str, Allow: strings })).nullable()).nullish(),
+});
+
+/** Beyond Docker. JSON in and out, the same errors. */
+export function addLinkspanRoutes(router: Router, { engine }: Context): void {
+  router.get("/linkspan/explain", async (call) => {
+    const ref = call.query.get("ref");
+    if (ref === null || ref === "") refuse(400, "ref is required: the name or id of a network or container");
+    return call.json({ Commands: await engine.explain(ref) });
+  });
+  router.get("/linkspan/verify", async (call) => call.json({ Differences: await engine.verify() }));
+  router.post("/linkspan/containers/:id/ports", publish);
+}
+
+/** Replaces the published ports of a container: `{"Ports":{"80/tcp":[{"HostIp":"","HostPort":"8080","Allow":["10.0.0.0/8"]}]}}`. */
+async function publish(call: Call): Promise<unknown> {
+  const body = await call.body(publishSchema, "PortsUpdate");
+  const ports: Record<string, { HostIp: string; HostPort: string; Allow?: string[] }[]> = {};
+  for (const [port, bindings] of Object.entries(body.Ports ?? {})) {
+    ports[port.includes("/") ? port : `${port}/tcp`] = (bindings ?? []).map((b) => {
+      for (const prefix of b.Allow ?? [])
+        if (parsePrefix(prefix) === undefined) refuse(400, `invalid source prefix: ${prefix}`, "Allow");
+      return { HostIp: b.HostIp ?? "", HostPort: b.HostPort ?? "", ...(b.Allow && { Allow: b.Allow }) };
+    });
+  }
+  validatePortBindings(ports);
+  return call.json({ Ports: await call.engine.containers.publish(call.param("id"), ports) });
+}

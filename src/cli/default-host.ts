@@ -1,0 +1,2 @@
+/** Where the engine listens, and its clients look, when nobody says otherwise. */
+export const DEFAULT_HOST = "unix:///run/linkspan/docker.sock";
