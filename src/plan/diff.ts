@@ -145,7 +145,8 @@ class Gone {
       case "netns":
         return false;
       case "link":
-        return this.namespaces.has(object.ns);
+        // Its VXLAN identifier stays taken in the underlay until then, too.
+        return this.namespaces.has(object.ns) && object.type !== "vxlan";
       case "addr":
       case "neigh":
       case "fdb":
