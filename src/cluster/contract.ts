@@ -54,6 +54,7 @@ export interface Cluster {
   readonly nodeId: string;
   readonly available: boolean;
   nodes(): readonly ClusterNode[];
+  knowsNetwork(id: string): boolean;
   /**
    * All or nothing: networks of global scope, own endpoints, blocks (meta "block:…"). Names and addresses are claimed in the same transaction.
    * Rejects with ClusterConflict or ClusterUnavailable; then nothing has changed. Removal of own endpoints never rejects because the

@@ -89,6 +89,10 @@ class EtcdCluster implements Cluster {
     return this.mirror.nodes();
   }
 
+  knowsNetwork(id: string): boolean {
+    return this.mirror.networkOf(id) !== undefined;
+  }
+
   async open(): Promise<void> {
     await this.readCache();
     try {

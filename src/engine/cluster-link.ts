@@ -1,0 +1,138 @@
+import { refuse } from "../base/errors.js";
+import { type Cluster, ClusterConflict, type ClusterEvents, type ClusterNode } from "../cluster/index.js";
+import { isPresent, type Owner, ownersOfNetworkWhole } from "../drivers/index.js";
+import { applyChanges, type Change, type Endpoint, type Network } from "../model/index.js";
+import type { EngineContext } from "./context.js";
+import type { NamesService } from "./names-service.js";
+
+/** A decision that lost a race is made again on what is known by then; so often may it lose. */
+const TRIES = 12;
+
+/** Runs an operation (decide, commit) again when another host was faster. */
+export async function retryOnConflict<T>(operation: () => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await operation();
+    } catch (error) {
+      if (!(error instanceof ClusterConflict)) throw error;
+      if (attempt === TRIES) refuse(500, `the cluster changed too fast: ${error.message} (${TRIES} tries); try again`);
+    }
+  }
+}
+
+/**
+ * What other hosts do, brought into this engine: their networks and endpoints enter the model, the kernel follows, names are answered.
+ * Before `start` changes only enter the model (the engine converges everything once when it starts).
+ */
+export class ClusterLink implements ClusterEvents {
+  private ctx: EngineContext | undefined;
+  private names: NamesService | undefined;
+  private detachLost: (endpointIds: readonly string[]) => void = () => undefined;
+  cluster: Cluster | undefined;
+  private readonly state: EngineContext["state"];
+
+  constructor(state: EngineContext["state"]) {
+    this.state = state;
+  }
+
+  /** From here on changes reach the kernel and the resolver too. */
+  async start(ctx: EngineContext, names: NamesService, detachLost: (endpointIds: readonly string[]) => void): Promise<void> {
+    this.ctx = ctx;
+    this.names = names;
+    this.detachLost = detachLost;
+    for (const network of this.state.networks.values()) if (network.scope === "global") await names.putNetwork(network);
+    for (const endpoint of this.state.endpoints.values()) if (endpoint.node !== undefined) await names.putEndpoint(endpoint);
+  }
+
+  onChanges(changes: readonly Change[]): void {
+    const owners = new Set<Owner>();
+    for (const change of changes) {
+      // A remote endpoint that goes is known by its record: the owner must be named before the record is gone.
+      for (const owner of this.ownersOf(change)) owners.add(owner);
+      applyChanges(this.state, [change]);
+      for (const owner of this.ownersOf(change)) owners.add(owner);
+    }
+    const { ctx, names } = this;
+    if (ctx === undefined || names === undefined) return;
+    for (const change of changes) this.follow(ctx, names, change);
+    ctx.converger
+      .converge([...owners])
+      .catch((error: unknown) => ctx.log.error("a change of another host could not be carried out", { error: String(error) }));
+  }
+
+  onLost(endpointIds: readonly string[]): void {
+    this.detachLost(endpointIds);
+  }
+
+  *own(): Iterable<Endpoint> {
+    for (const endpoint of this.state.endpoints.values())
+      if (endpoint.node === undefined && this.state.networks.get(endpoint.networkId)?.scope === "global") yield endpoint;
+  }
+
+  onAvailability(available: boolean): void {
+    this.ctx?.log.info(
+      available ? "the cluster store answers" : "the cluster store does not answer: decisions that need it are refused",
+      {},
+    );
+  }
+
+  nodes(): readonly ClusterNode[] {
+    return this.cluster?.nodes() ?? [];
+  }
+
+  private ownersOf(change: Change): readonly Owner[] {
+    switch (change.kind) {
+      case "network":
+        return ownersOfNetworkWhole(this.state, change.id);
+      case "endpoint":
+        return [`endpoint:${change.id}`];
+      case "meta": {
+        const block = /^block:([^:]+):/.exec(change.id);
+        if (block) return [`network:${block[1]}`];
+        if (!change.id.startsWith("node:")) return [];
+        const before = JSON.stringify(addressOf(this.state.meta.get(change.id)));
+        const after = JSON.stringify(addressOf(change.value));
+        // Coming and going of a lease changes nothing in the kernel; a new address changes everything that leads there.
+        return before === after ? ["host"] : ["host", ...this.globalOwners()];
+      }
+      default:
+        return [];
+    }
+  }
+
+  private globalOwners(): Owner[] {
+    const ctx = this.ctx;
+    const out: Owner[] = [];
+    for (const network of this.state.networks.values())
+      if (
+        network.scope === "global" &&
+        (network.driver === "routed" || (ctx && isPresent(network, { ...ctx.converger.context, state: this.state })))
+      )
+        out.push(...ownersOfNetworkWhole(this.state, network.id));
+    return out;
+  }
+
+  private follow(ctx: EngineContext, names: NamesService, change: Change): void {
+    const later = (work: Promise<unknown>) =>
+      void work.catch((error: unknown) => ctx.log.warn("names of another host could not be followed", { error: String(error) }));
+    if (change.kind === "network") later(change.value ? names.putNetwork(change.value) : names.removeNetwork(change.id));
+    else if (change.kind === "endpoint") later(change.value ? names.putEndpoint(change.value) : names.removeEndpoint(change.id));
+    if (change.kind === "network")
+      ctx.events.emit("network", change.value ? "create" : "destroy", change.id, {
+        name: change.value?.name ?? "",
+        type: change.value?.driver ?? "",
+      });
+  }
+}
+
+/** Endpoints of other hosts on a network, as inspect shows them. */
+export function remoteEndpoints(state: EngineContext["state"], network: Network): readonly Endpoint[] {
+  return [...(state.index.endpointsByNetwork.get(network.id)?.values() ?? [])].filter((e) => e.node !== undefined);
+}
+
+function addressOf(record: unknown): string | undefined {
+  const value =
+    (record as { readonly value?: { readonly address?: string } } | undefined)?.value ??
+    (record as { readonly address?: string } | undefined);
+  return value?.address;
+}
