@@ -7,6 +7,8 @@ import { loadImages } from "./load.js";
 import { findImage, getImage, hexOf } from "./lookup.js";
 import { openMetadata } from "./metadata.js";
 import { pruneImages } from "./prune.js";
+import { pullImage, type RegistryContext } from "./pull.js";
+import { checkLogin, pushImages } from "./push.js";
 import { canonicalName, familiarName, parseReference } from "./reference.js";
 import { hasChildren, type RemoveContext, removeImage } from "./remove.js";
 import { saveImages } from "./save.js";
@@ -28,6 +30,7 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Imag
   const notify = (action: Change["action"], id: string, name: string) => {
     for (const listener of listeners) listener({ action, id, name });
   };
+  const registries: RegistryContext = { storage, index, metadata };
   const removal: RemoveContext = { storage, index, metadata, notify };
 
   return {
@@ -65,6 +68,14 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Imag
       for (const ref of refs) notify("save", getImage(snapshot, ref).image.id, ref);
       return archive;
     },
+    async pull(ref, pullOptions, progress) {
+      const { id, name } = await pullImage(registries, ref, pullOptions, progress);
+      notify("pull", id, familiarName(name));
+    },
+    async push(ref, pushOptions, progress) {
+      for (const { id, name } of await pushImages(registries, ref, pushOptions, progress)) notify("push", id, name);
+    },
+    login: (auth) => checkLogin(storage, auth),
     async commit(request) {
       const snapshot = await index.read();
       return commitImage(storage, snapshot, getImage(snapshot, request.imageId), request);
