@@ -34,7 +34,7 @@ export function renderContainer(
     HostConfig: renderHostConfig(container.hostConfig, engine),
     GraphDriver: { Data: sorted(paths.graph), Name: "overlay2" },
     ...(size !== undefined && { SizeRw: size.rw, SizeRootFs: size.rootFs }),
-    Mounts: container.mounts.filter((m) => m.Type !== "tmpfs" || m.Source !== undefined).map(renderMount),
+    Mounts: container.mounts.map(renderMount),
     Config: renderConfig(container.config),
     NetworkSettings: renderNetworkSettings(container, new EndpointIndex(engine.state, container.id), paths.SandboxKey),
   };

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { refuse } from "../base/errors.js";
 import { parsePrefix } from "../base/ip.js";
+import type { Engine } from "../engine/contract.js";
 import type { Call, Context, Router } from "./call.js";
 import { str, strings } from "./decode.js";
 import { validatePortBindings } from "./validate-container.js";
@@ -18,6 +19,29 @@ export function addLinkspanRoutes(router: Router, { engine }: Context): void {
   });
   router.get("/linkspan/verify", async (call) => call.json({ Differences: await engine.verify() }));
   router.post("/linkspan/containers/:id/ports", publish);
+  router.get("/linkspan/nodes", (call) =>
+    call.json({
+      Nodes: nodesOf(engine)
+        .list()
+        .map((n) => ({
+          ID: n.id,
+          Name: n.hostname,
+          Address: n.address,
+          Advertise: n.advertise,
+          Status: n.alive ? "alive" : "away",
+          Endpoints: n.endpoints,
+          Self: n.self,
+        })),
+    }),
+  );
+  router.delete("/linkspan/nodes/:id", async (call) => {
+    await nodesOf(engine).remove(call.param("id"));
+    return call.empty();
+  });
+}
+
+function nodesOf(engine: Engine): NonNullable<Engine["nodes"]> {
+  return engine.nodes ?? refuse(503, "this engine is not part of a cluster: start it with --cluster-store");
 }
 
 /** Replaces the published ports of a container: `{"Ports":{"80/tcp":[{"HostIp":"","HostPort":"8080","Allow":["10.0.0.0/8"]}]}}`. */

@@ -65,6 +65,8 @@ function createApp(context: Context): FastifyInstance {
     const { version } = extraOf(request.raw);
     const refused = version === undefined ? undefined : versionRefusal(version);
     if (refused !== undefined) return reply.code(400).header("Content-Type", "application/json").send(messageBody(refused));
+    if (crossOrigin(request.headers.origin, request.headers.host))
+      return reply.code(403).header("Content-Type", "application/json").send(messageBody("cross-origin requests are refused"));
     options.log?.debug("request", { method: request.method, url: request.raw.url });
   });
   app.setNotFoundHandler((_request, reply) =>
@@ -88,6 +90,11 @@ function createApp(context: Context): FastifyInstance {
   });
   addRoutes(routerOf(app, context), context);
   return app;
+}
+
+/** A web page of another origin: over tcp:// its simple requests (POST without a body, DELETE) would be obeyed otherwise. */
+function crossOrigin(origin: string | undefined, host: string | undefined): boolean {
+  return origin !== undefined && origin !== `http://${host ?? ""}`;
 }
 
 const messageBody = (message: string): string => `${JSON.stringify({ message })}\n`;

@@ -12,17 +12,19 @@ export function printContainerPorts(container: unknown): void {
 }
 
 interface NodeRow {
+  readonly ID: string;
   readonly Name: string;
   readonly Address: string;
   readonly Status: string;
-  readonly Endpoints?: number;
+  readonly Endpoints: number;
+  readonly Self: boolean;
 }
 
 export function printNodes(answer: unknown): void {
   const nodes = (answer as { Nodes: NodeRow[] }).Nodes;
   table([
-    ["NAME", "ADDRESS", "STATUS", "ENDPOINTS"],
-    ...nodes.map((n) => [n.Name, n.Address, n.Status, String(n.Endpoints ?? 0)]),
+    ["ID", "NAME", "ADDRESS", "STATUS", "ENDPOINTS"],
+    ...nodes.map((n) => [`${n.ID.slice(0, 12)}${n.Self ? " *" : ""}`, n.Name, n.Address, n.Status, String(n.Endpoints)]),
   ]);
 }
 

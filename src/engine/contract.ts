@@ -23,8 +23,27 @@ export interface Engine {
   /** Desired against observed: empty when all is as it should be. */
   verify(): Promise<readonly string[]>;
   build(request: BuildRequest, progress: Progress): Promise<string>;
+  /** The hosts of the cluster; absent without a cluster store. */
+  readonly nodes?: NodeService;
   /** Stops serving: by default containers live on. `stopContainers`: Docker's behaviour at SIGTERM without live-restore. */
   close(options: { readonly stopContainers: boolean }): Promise<void>;
+}
+
+export interface NodeService {
+  list(): readonly {
+    readonly id: string;
+    readonly hostname: string;
+    /** Underlay address that the node advertises */
+    readonly address: string;
+    /** "192.168.205.10:2375" */
+    readonly advertise: string;
+    readonly alive: boolean;
+    readonly endpoints: number;
+    /** This engine itself */
+    readonly self: boolean;
+  }[];
+  /** Forgets a node (id, id prefix, hostname or address) that will not return: 409 while it is alive, 404 when unknown. */
+  remove(ref: string): Promise<void>;
 }
 
 export interface EngineSettings {
