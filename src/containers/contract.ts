@@ -127,7 +127,8 @@ export interface ContainerRuntime {
   /** Upper directory of the writable layer (for `diff`, `commit`, size). */
   upperDir(containerId: string): string;
   /** Finishes half-made and half-removed things of an earlier life: bundles, mounts, cgroups of containers not in `known`. */
-  sweep(known: ReadonlySet<string>): Promise<void>;
+  /** `running`: those whose processes are to live on; of other known containers only the storage stays. Absent: all of `known`. */
+  sweep(known: ReadonlySet<string>, running?: ReadonlySet<string>): Promise<void>;
   close(): Promise<void>;
 }
 

@@ -197,8 +197,8 @@ export class OciRuntime implements ContainerRuntime {
     return this.#context.paths.store(containerId).upper;
   }
 
-  sweep(known: ReadonlySet<string>): Promise<void> {
-    return sweep(this.#context, known, { cleanup: (id) => this.cleanup(id) });
+  sweep(known: ReadonlySet<string>, running: ReadonlySet<string> = known): Promise<void> {
+    return sweep(this.#context, known, running, { cleanup: (id) => this.cleanup(id) });
   }
 
   async close(): Promise<void> {

@@ -13,11 +13,12 @@ import { isContainerId } from "./paths.js";
 export async function sweep(
   context: Context,
   known: ReadonlySet<string>,
+  running: ReadonlySet<string>,
   actions: { cleanup(id: string): Promise<void> },
 ): Promise<void> {
   const { paths, log } = context;
   for (const id of containerIds(paths.runs)) {
-    if (known.has(id)) continue;
+    if (running.has(id)) continue;
     log.info("removing what an unknown container left running", { container: id });
     await endProcesses(context, id);
     await actions.cleanup(id);

@@ -99,9 +99,7 @@ export interface NetworkService {
   disconnect(ref: string, container: string, force: boolean): Promise<void>;
   prune(filters: Filters): Promise<readonly string[]>;
   /** Endpoints of other hosts (overlay, routed), for inspect */
-  remoteEndpoints(
-    networkId: string,
-  ): readonly {
+  remoteEndpoints(networkId: string): readonly {
     readonly endpointId: string;
     readonly name: string;
     readonly mac: string;

@@ -1,0 +1,154 @@
+import type { Logger } from "../base/log.js";
+import type { ContainerRuntime } from "../containers/contract.js";
+import { type DnsService, readHostResolv, watchHostResolv } from "../dns/index.js";
+import type { DriverContext } from "../drivers/index.js";
+import type { ImageStore } from "../images/contract.js";
+import { applyChanges, emptyState, nextSequence } from "../model/index.js";
+import type { KernelPort } from "../plan/port.js";
+import type { Store } from "../store/contract.js";
+import { Attachments } from "./attachments.js";
+import { build } from "./build.js";
+import { Committer } from "./commit.js";
+import { createContainers } from "./containers.js";
+import type { EngineContext, EngineOptions } from "./context.js";
+import type { Engine, EngineSettings } from "./contract.js";
+import { Converger } from "./converge.js";
+import { Ending } from "./ending.js";
+import { createEventBus } from "./events.js";
+import { Execs } from "./exec.js";
+import { explainRef } from "./explain.js";
+import { Health } from "./health.js";
+import { Lifecycle, textOf } from "./lifecycle.js";
+import { KeyedLocks } from "./locks.js";
+import { NamesService } from "./names-service.js";
+import { createNetworks } from "./networks.js";
+import { PortReservations } from "./ports/index.js";
+import { isRunning } from "./resolve.js";
+import { recover } from "./startup.js";
+import { followUplink, uplinkMtu } from "./uplink.js";
+import { createVolumes } from "./volumes.js";
+import { Waiters } from "./waiters.js";
+
+/** What the composition root hands over. The engine owns these from now on and closes them. */
+export interface EngineParts {
+  readonly settings: Omit<EngineSettings, "id">;
+  /** The default bridge's MTU: undefined follows the uplink. */
+  readonly options: Omit<EngineOptions, "bridge"> & {
+    readonly bridge: Omit<EngineOptions["bridge"], "mtu"> & { readonly mtu: number | undefined };
+  };
+  readonly instance: string;
+  readonly hostHasIPv6: boolean;
+  readonly log: Logger;
+  readonly store: Store;
+  readonly kernel: KernelPort;
+  readonly runtime: ContainerRuntime;
+  readonly images: ImageStore;
+  readonly dns: DnsService;
+}
+
+/** Loads the store, takes over what runs, repairs what differs, and returns the engine that serves. */
+export async function startEngine(parts: EngineParts): Promise<Engine> {
+  const { log, store, kernel, runtime, images, dns } = parts;
+  const state = emptyState();
+  const { changes, damaged } = await store.load();
+  for (const record of damaged) log.error("store: record left out", { record });
+  applyChanges(state, changes);
+  const id = typeof state.meta.get("engine-id") === "string" ? (state.meta.get("engine-id") as string) : crypto.randomUUID();
+  const settings: EngineSettings = { ...parts.settings, id };
+  const mtu = await uplinkMtu(kernel);
+  const driverContext: DriverContext = {
+    instance: parts.instance,
+    uplinkMtu: parts.options.bridge.mtu ?? mtu,
+    hostHasIPv6: parts.hostHasIPv6,
+  };
+  const converger = new Converger({ state, kernel, log, context: driverContext });
+  const committer = new Committer(state, store, converger);
+  const locks = new KeyedLocks();
+  let sequence = nextSequence(state);
+  const ctx: EngineContext = {
+    settings,
+    options: { ...parts.options, bridge: { ...parts.options.bridge, mtu: parts.options.bridge.mtu ?? mtu } },
+    log,
+    state,
+    committer,
+    converger,
+    kernel,
+    runtime,
+    images,
+    dns,
+    ports: new PortReservations({ kernel, log }),
+    events: createEventBus((problem) => log.error(problem)),
+    locks,
+    ipv6: parts.hostHasIPv6,
+    nextSequence(count) {
+      const first = sequence;
+      sequence += count;
+      return first;
+    },
+  };
+  if (state.meta.get("engine-id") === undefined)
+    await committer.commit([{ kind: "meta", id: "engine-id", value: { id: "engine-id", value: id } }]);
+  const names = new NamesService(ctx);
+  const waiters = new Waiters();
+  const attachments = new Attachments();
+  const health = new Health(ctx);
+  const volumes = createVolumes(ctx);
+  const lifecycle = new Lifecycle({ ctx, names, waiters, attachments, health, volumes });
+  const ending = new Ending(ctx, lifecycle, waiters);
+  const execs = new Execs(ctx);
+  images.onChange((change) => ctx.events.emit("image", change.action, change.id, { name: change.name }));
+  await dns.setHostUpstreams(readHostResolv().nameservers);
+  await recover(ctx, { names, health, lifecycle });
+  const stopResolv = watchHostResolv((resolv) => {
+    dns.setHostUpstreams(resolv.nameservers).catch((error: unknown) => log.error("host resolvers", { error: textOf(error) }));
+  });
+  const stopUplink = parts.options.bridge.mtu === undefined ? followUplink(ctx) : () => undefined;
+  let closing: Promise<void> | undefined;
+  const containers = createContainers({ ctx, names, volumes, lifecycle, ending, waiters, attachments, execs });
+
+  const close = async (options: { readonly stopContainers: boolean }): Promise<void> => {
+    lifecycle.close();
+    stopResolv();
+    stopUplink();
+    health.close();
+    if (options.stopContainers) await stopAll(ctx, ending);
+    await locks.idle();
+    await converger.idle();
+    converger.stop();
+    await dns.close();
+    ctx.ports.close();
+    await runtime.close();
+    await images.close();
+    await kernel.close();
+    await store.close();
+  };
+
+  return {
+    state,
+    settings,
+    networks: createNetworks(ctx, names),
+    containers,
+    images,
+    volumes,
+    events: ctx.events,
+    explain: async (ref) => explainRef(ctx, ref),
+    verify: () => converger.verify(),
+    build: (request, progress) => build(ctx, names, request, progress),
+    close: (options) => {
+      closing ??= close(options);
+      return closing;
+    },
+  };
+}
+
+/** Docker's way at SIGTERM: every container gets its stop signal and its time, all at once. */
+async function stopAll(ctx: EngineContext, ending: Ending): Promise<void> {
+  const running = [...ctx.state.containers.values()].filter((c) => isRunning(c) || c.state.status === "restarting");
+  await Promise.all(
+    running.map((c) =>
+      ending
+        .stop(c.id, { timeoutSeconds: Math.min(c.config.StopTimeout ?? 10, ctx.options.shutdownTimeoutSeconds) }, false)
+        .catch((error: unknown) => ctx.log.error("stopping a container", { container: c.id, error: textOf(error) })),
+    ),
+  );
+}

@@ -1,0 +1,3 @@
+export type { EngineOptions } from "./context.js";
+export type * from "./contract.js";
+export { type EngineParts, startEngine } from "./engine.js";

@@ -1,0 +1,78 @@
+import { randomInt } from "node:crypto";
+
+const qualities = [
+  "anchored",
+  "arched",
+  "brisk",
+  "buoyant",
+  "calm",
+  "deep",
+  "eager",
+  "fair",
+  "fleet",
+  "gentle",
+  "hardy",
+  "keen",
+  "leeward",
+  "level",
+  "lively",
+  "lofty",
+  "moored",
+  "nimble",
+  "open",
+  "patient",
+  "quiet",
+  "rigged",
+  "sheltered",
+  "steady",
+  "sturdy",
+  "sunlit",
+  "swift",
+  "tidal",
+  "trim",
+  "upright",
+  "windward",
+  "wide",
+] as const;
+const things = [
+  "barge",
+  "beacon",
+  "bight",
+  "bollard",
+  "bridge",
+  "bulwark",
+  "buoy",
+  "capstan",
+  "cove",
+  "cutter",
+  "dock",
+  "estuary",
+  "ferry",
+  "fjord",
+  "gangway",
+  "harbour",
+  "haven",
+  "jetty",
+  "keel",
+  "ketch",
+  "lagoon",
+  "lighthouse",
+  "lock",
+  "mast",
+  "mole",
+  "pier",
+  "pontoon",
+  "quay",
+  "rudder",
+  "shoal",
+  "sloop",
+  "strait",
+] as const;
+
+/** "calm_jetty": a name for a container that was given none; `taken` says whether it is in use. */
+export function inventName(taken: (name: string) => boolean): string {
+  for (let attempt = 0; ; attempt++) {
+    const name = `${qualities[randomInt(qualities.length)]}_${things[randomInt(things.length)]}${attempt < 5 ? "" : randomInt(1e6)}`;
+    if (!taken(name)) return name;
+  }
+}
