@@ -1,11 +1,13 @@
 import { unreachable } from "../base/result.js";
 import type { ModelState } from "../model/indexes.js";
 import type { Network } from "../model/network.js";
+import { linkTargets } from "../model/touched.js";
 import type { KernelObject } from "../plan/objects.js";
 import { bridgeDriver } from "./bridge.js";
 import type { Driver, DriverContext } from "./contract.js";
-import { firewallEndpointObjects, firewallHostObjects, firewallNetworkObjects } from "./firewall.js";
+import { firewallEndpointObjects, firewallHostObjects, firewallLinkObjects, firewallNetworkObjects } from "./firewall.js";
 import { hostDriver } from "./host.js";
+import { macvlanDriver } from "./macvlan.js";
 import { nullDriver } from "./null.js";
 import { overlayDriver, remoteEndpointObjects } from "./overlay.js";
 import { routedDriver } from "./routed.js";
@@ -65,7 +67,8 @@ function endpointObjects(id: string, state: ModelState, ctx: DriverContext): rea
   // An endpoint of another host has no sandbox here: an overlay draws forwarding entries from it, others nothing.
   if (endpoint === undefined || network === undefined || sandbox === undefined || endpoint.node !== undefined) return [];
   const own = driverOf(network).endpointObjects(network, endpoint, sandbox, withState(ctx, state));
-  return [...own, ...firewallEndpointObjects(network, endpoint, ctx)];
+  const links = linkTargets(state, network, endpoint).flatMap((target) => firewallLinkObjects(endpoint, target));
+  return [...own, ...firewallEndpointObjects(network, endpoint, ctx), ...links];
 }
 
 function driverOf(network: Network): Driver {
@@ -81,7 +84,7 @@ function driverOf(network: Network): Driver {
     case "routed":
       return routedDriver;
     case "macvlan":
-      return nullDriver;
+      return macvlanDriver;
     default:
       return unreachable(network.driver);
   }

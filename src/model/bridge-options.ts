@@ -96,8 +96,20 @@ export function parseBridgeOptions(options: Readonly<Record<string, string>>, in
   });
 }
 
+/** Records are never changed in place, so what was parsed once holds for as long as the record lives. */
+const parsedOptions = new WeakMap<Network, BridgeOptions>();
+
 /** The options of a network that was accepted: they parse. */
 export function bridgeOptionsOf(network: Network): BridgeOptions {
+  let options = parsedOptions.get(network);
+  if (options === undefined) {
+    options = optionsOrDefaults(network);
+    parsedOptions.set(network, options);
+  }
+  return options;
+}
+
+function optionsOrDefaults(network: Network): BridgeOptions {
   const parsed = parseBridgeOptions(network.options, network.internal);
   if (parsed.ok) return parsed.value;
   // A record from a later or damaged version: its network gets the defaults rather than none.

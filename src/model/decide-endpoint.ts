@@ -8,6 +8,7 @@ import { electDefaultRoutes } from "./default-route.js";
 import { endpointsOfSandbox, type ModelState } from "./indexes.js";
 import type { Endpoint, Network, PortMapping, Sandbox } from "./network.js";
 import type { Change } from "./state.js";
+import { alsoTouched } from "./touched.js";
 
 /** One network to join. */
 export interface JoinRequest {
@@ -60,6 +61,8 @@ export function attach(state: ModelState, request: AttachRequest): Result<Endpoi
     const { network } = join;
     const checked = checkEndpointRequest(network, join.request);
     if (!checked.ok) return checked;
+    if (network.configOnly)
+      return fail(refusal(403, `cannot create an endpoint on the configuration-only network ${network.name}`));
     const name = join.name ?? request.containerName;
     if (network.driver !== "host" && network.driver !== "null") {
       const clash = state.index.endpointByName.get(network.id)?.has(name) || made.some((e) => e.networkId === network.id);
@@ -94,7 +97,8 @@ export function attach(state: ModelState, request: AttachRequest): Result<Endpoi
     while (named === undefined && ifnames.has(ifname)) ifname = `${prefix}${nextIfindex++}`;
     if (ifnames.has(ifname)) return fail(refusal(400, `interface name ${ifname} is already in use in the container`));
     ifnames.add(ifname);
-    const hostIfname = chooseHostIfname(state, hostIfnames, join.random);
+    // A macvlan interface has no end on the host.
+    const hostIfname = network.driver === "macvlan" ? "" : chooseHostIfname(state, hostIfnames, join.random);
     hostIfnames.add(hostIfname);
     const segment = network.driver === "bridge" ? chooseSegment(state, network) : 0;
     if (segment >= (network.segments ?? 1)) grown.push({ ...network, segments: segment + 1 });
@@ -128,6 +132,7 @@ function settle(state: ModelState, sandbox: Sandbox, made: readonly Endpoint[], 
       ...grown.map((n) => `network:${n.id}`),
       `sandbox:${sandbox.id}`,
       ...[...endpoints, ...others].map((e) => `endpoint:${e.id}`),
+      ...alsoTouched(state, endpoints, "join"),
     ],
   };
 }
@@ -143,7 +148,7 @@ export function detach(state: ModelState, endpoint: Endpoint): EndpointDecision 
       { kind: "endpoint", id: endpoint.id, value: undefined },
       ...others.map((e): Change => ({ kind: "endpoint", id: e.id, value: e })),
     ],
-    owners: [`endpoint:${endpoint.id}`, ...others.map((e) => `endpoint:${e.id}`)],
+    owners: [`endpoint:${endpoint.id}`, ...others.map((e) => `endpoint:${e.id}`), ...alsoTouched(state, [endpoint], "leave")],
   };
 }
 
@@ -157,7 +162,7 @@ export function removeSandbox(state: ModelState, sandboxId: string): EndpointDec
       ...endpoints.map((e): Change => ({ kind: "endpoint", id: e.id, value: undefined })),
       { kind: "sandbox", id: sandboxId, value: undefined },
     ],
-    owners: [...endpoints.map((e) => `endpoint:${e.id}`), `sandbox:${sandboxId}`],
+    owners: [...endpoints.map((e) => `endpoint:${e.id}`), `sandbox:${sandboxId}`, ...alsoTouched(state, endpoints, "leave")],
   };
 }
 

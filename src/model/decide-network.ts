@@ -4,6 +4,7 @@ import { isIfname, parseBridgeOptions } from "./bridge-options.js";
 import { endpointsOfNetwork, type ModelState } from "./indexes.js";
 import { type AddressPool, decidePools, GLOBAL_ADDRESS_POOLS } from "./ipam.js";
 import type { DriverName, IpamConfig, Network } from "./network.js";
+import { resolveNetwork } from "./network-query.js";
 import type { Change } from "./state.js";
 
 /** The body of POST /networks/create (the API's NetworkCreate fits). */
@@ -58,28 +59,21 @@ const PREDEFINED = new Set(["bridge", "host", "none", "default"]);
 const KNOWN_DRIVERS: readonly string[] = ["bridge", "host", "null", "overlay", "routed", "macvlan"];
 
 /** Decides POST /networks/create: the new network's record, or Docker's refusal. */
-export function createNetwork(
-  state: ModelState,
-  request: NetworkRequest,
-  inputs: NetworkInputs,
-): Result<NetworkDecision, Refusal> {
+export function createNetwork(state: ModelState, asked: NetworkRequest, inputs: NetworkInputs): Result<NetworkDecision, Refusal> {
+  const configured = withConfigFrom(state, asked);
+  if (!configured.ok) return configured;
+  const request = configured.value;
   const driver = request.Driver || "bridge";
   const checked = checkNames(state, request, driver, inputs);
   if (!checked.ok) return checked;
-  const kind = driver as DriverName;
+  const kind = request.ConfigOnly ? "null" : (driver as DriverName);
   const options = request.Options ?? {};
   const parsed = parseBridgeOptions(options, request.Internal ?? false);
   if (!parsed.ok) return parsed;
+  const parent = kind === "macvlan" ? checkMacvlan(options, inputs) : ok(undefined);
+  if (!parent.ok) return parent;
   const spansHosts = kind === "overlay" || kind === "routed";
-  const pools = decidePools({
-    config: request.IPAM?.Config ?? [],
-    enableIPv4: request.EnableIPv4 ?? true,
-    enableIPv6: request.EnableIPv6 ?? false,
-    multipleSubnets: spansHosts,
-    addressPools: spansHosts ? GLOBAL_ADDRESS_POOLS : inputs.addressPools,
-    usedSubnets: subnets(state, (n) => (n.scope === "global") === spansHosts),
-    avoid: [...inputs.hostRoutes, ...subnets(state, (n) => (n.scope === "global") !== spansHosts)],
-  });
+  const pools = request.ConfigOnly ? ok([]) : choosePools(state, request, inputs, spansHosts);
   if (!pools.ok) return pools;
   const bridgeName = kind === "bridge" ? (parsed.value.bridgeName ?? `br-${inputs.id.slice(0, 12)}`) : undefined;
   if (bridgeName !== undefined) {
@@ -105,16 +99,65 @@ export function createNetwork(
     ipamConfig: request.IPAM?.Config ?? [],
     pools: pools.value,
     ...(bridgeName === undefined ? {} : { bridgeName }),
-    ...(kind === "overlay" ? { vni: chooseVni(state, options) } : {}),
+    ...(spansHosts ? { vni: chooseVni(state, options) } : {}),
     predefined: false,
   };
-  const warning = checked.value;
-  return ok({
-    network,
-    changes: [{ kind: "network", id: network.id, value: network }],
-    warning,
-    owners: [`network:${network.id}`],
+  const changes: Change[] = [{ kind: "network", id: network.id, value: network }];
+  return ok({ network, changes, warning: checked.value, owners: [`network:${network.id}`] });
+}
+
+function choosePools(state: ModelState, request: NetworkRequest, inputs: NetworkInputs, spansHosts: boolean) {
+  return decidePools({
+    config: request.IPAM?.Config ?? [],
+    enableIPv4: request.EnableIPv4 ?? true,
+    enableIPv6: request.EnableIPv6 ?? false,
+    multipleSubnets: spansHosts,
+    addressPools: spansHosts ? GLOBAL_ADDRESS_POOLS : inputs.addressPools,
+    usedSubnets: subnets(state, (n) => (n.scope === "global") === spansHosts),
+    avoid: [...inputs.hostRoutes, ...subnets(state, (n) => (n.scope === "global") !== spansHosts)],
   });
+}
+
+/** A network made from a configuration-only one has that one's options, addresses and flags, and none of its own. */
+function withConfigFrom(state: ModelState, request: NetworkRequest): Result<NetworkRequest, Refusal> {
+  const ref = request.ConfigFrom?.Network;
+  if (!ref) return ok(request);
+  if (request.ConfigOnly)
+    return fail(refusal(400, "a configuration-only network cannot use another one's configuration", "ConfigFrom"));
+  const found = resolveNetwork(state, ref);
+  if (!found.ok) return found;
+  const from = found.value;
+  if (!from.configOnly) return fail(refusal(403, `network ${ref} is not a configuration-only network`, "ConfigFrom"));
+  if (Object.keys(request.Options ?? {}).length > 0 || (request.IPAM?.Config ?? []).length > 0)
+    return fail(
+      refusal(
+        403,
+        "user specified configurations are not supported if the network depends on a configuration network",
+        "ConfigFrom",
+      ),
+    );
+  return ok({
+    ...request,
+    Options: from.options,
+    Internal: from.internal,
+    EnableIPv6: from.enableIPv6,
+    IPAM: { Driver: from.ipamDriver, Options: from.ipamOptions, Config: from.ipamConfig },
+    Labels: { ...from.labels, ...(request.Labels ?? {}) },
+  });
+}
+
+/** The interface that carries the containers' frames is the host's: it must be there. */
+function checkMacvlan(options: Readonly<Record<string, string>>, inputs: NetworkInputs): Result<undefined, Refusal> {
+  const mode = options["macvlan_mode"];
+  if (mode !== undefined && !["bridge", "private", "vepa", "passthru"].includes(mode))
+    return fail(
+      refusal(400, `requested macvlan mode '${mode}' is not valid, 'bridge' mode is the macvlan driver default`, "macvlan_mode"),
+    );
+  const parent = options["parent"];
+  if (!parent) return fail(refusal(400, "a macvlan network needs the option parent=INTERFACE", "parent"));
+  if (!inputs.foreignLinks?.has(parent))
+    return fail(refusal(400, `-o parent interface ${parent} does not exist on the host`, "parent"));
+  return ok(undefined);
 }
 
 /** Decides DELETE /networks/{id}. A network that only stopped containers name can go. */

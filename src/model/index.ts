@@ -20,3 +20,4 @@ export type * from "./network.js";
 export { filterNetworks, hasLabel, listNetworks, pruneSelection, resolveNetwork } from "./network-query.js";
 export { type DefaultBridgeSettings, decidePredefined, type PredefinedInputs } from "./predefined.js";
 export type * from "./state.js";
+export { linkTargets } from "./touched.js";
