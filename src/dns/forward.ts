@@ -24,8 +24,8 @@ export interface ForwardRequest {
   readonly bytes: Uint8Array;
   readonly query: Query;
   readonly tcp: boolean;
-  /** Called once, maybe before `forward` returns: with the answer under the client's id (valid during the call only), or undefined for SERVFAIL. */
-  readonly reply: (answer: Uint8Array | undefined) => void;
+  /** Called once, maybe before `forward` returns: with the answer under the client's id (valid during the call only), or undefined for SERVFAIL; `message` is the query, with whatever id. */
+  readonly reply: (answer: Uint8Array | undefined, message: Uint8Array) => void;
 }
 
 /**
@@ -75,12 +75,12 @@ export class Forwarder {
     const { client, query, bytes } = request;
     const upstreams = client.upstreams ?? this.#host;
     if (upstreams.length === 0) {
-      request.reply(undefined);
+      request.reply(undefined, bytes);
       return;
     }
     if (this.#waiting >= limits.inFlight || client.inFlight >= limits.inFlightPerSandbox) {
       this.counters.refusedBusy++;
-      request.reply(undefined);
+      request.reply(undefined, bytes);
       return;
     }
     const message = Buffer.from(bytes);
@@ -100,7 +100,7 @@ export class Forwarder {
     } else if (exchange.waiters.length < limits.waitersPerQuery) {
       this.counters.coalesced++;
       this.#join(exchange, request);
-    } else request.reply(undefined);
+    } else request.reply(undefined, bytes);
   }
 
   #join(exchange: Exchange, request: ForwardRequest): void {
@@ -125,7 +125,7 @@ export class Forwarder {
         out[0] = request.query.id >> 8;
         out[1] = request.query.id & 255;
       }
-      request.reply(out);
+      request.reply(out, exchange.message);
     }
   }
 
@@ -160,7 +160,7 @@ class Exchange implements Asker {
   readonly key: string;
   readonly waiters: ForwardRequest[] = [];
   readonly #forwarder: Forwarder;
-  readonly #message: Buffer;
+  readonly message: Buffer;
   readonly #questionEnd: number;
   readonly #tcp: boolean;
   readonly #upstreams: readonly Upstream[];
@@ -183,7 +183,7 @@ class Exchange implements Asker {
   }) {
     this.key = parts.key;
     this.#forwarder = parts.forwarder;
-    this.#message = parts.message;
+    this.message = parts.message;
     this.#questionEnd = parts.request.query.questionEnd;
     this.#tcp = parts.request.tcp;
     this.#upstreams = parts.upstreams;
@@ -201,7 +201,7 @@ class Exchange implements Asker {
     const upstream = this.#order[this.#asked % this.#order.length]!;
     this.#asked++;
     this.#nextAt = now + limits.attemptMs;
-    this.#attempts.push({ upstream, attempt: upstream.ask(this.#message, this, now), open: true });
+    this.#attempts.push({ upstream, attempt: upstream.ask(this.message, this, now), open: true });
   }
 
   tick(now: number): void {
@@ -223,7 +223,7 @@ class Exchange implements Asker {
   }
 
   onAnswer(upstream: Upstream, answer: Uint8Array): boolean {
-    if (this.#settled || !answersQuestion(answer, this.#message, this.#questionEnd)) return false;
+    if (this.#settled || !answersQuestion(answer, this.message, this.#questionEnd)) return false;
     upstream.answered();
     if (this.#tcp && isTruncated(answer)) {
       this.#retryTcp(upstream, answer);
@@ -260,12 +260,12 @@ class Exchange implements Asker {
     if (this.#viaTcp) return;
     this.#viaTcp = true;
     this.#worst ??= Buffer.from(answer);
-    const query = Buffer.from(this.#message);
+    const query = Buffer.from(this.message);
     query.writeUInt16BE(randomUint16(), 0);
     askTcp(upstream, query, this.#deadline - Date.now(), (full) => {
       this.#viaTcp = false;
       if (this.#settled) return;
-      if (full !== undefined && answersQuestion(full, this.#message, this.#questionEnd)) this.#take(upstream, full);
+      if (full !== undefined && answersQuestion(full, this.message, this.#questionEnd)) this.#take(upstream, full);
       else this.#failed(upstream);
     });
   }

@@ -155,6 +155,9 @@ export function writeAnswer(out: Buffer, bytes: Uint8Array, query: Query, parts:
     at += record.length;
     if (++i === records.length) i = 0;
   }
+  // the message may be another client's with the same question
+  out[0] = query.id >> 8;
+  out[1] = query.id & 255;
   out[2] = flags >> 8;
   out[3] = flags & 255;
   out[6] = written >> 8;

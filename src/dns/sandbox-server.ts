@@ -1,5 +1,6 @@
 import { createServer, type Server, type Socket } from "node:net";
 import { UdpPort } from "../kernel/udp.js";
+import { flushDatagrams, putDatagram } from "../kernel/udp-outbox.js";
 import type { Client, Forwarder } from "./forward.js";
 import { limits } from "./limits.js";
 import { rcode } from "./message.js";
@@ -25,6 +26,7 @@ export class SandboxServer {
   readonly #counters: ServeCounters;
   readonly #udp: UdpPort;
   readonly #tcp: Server;
+  #closed = false;
   readonly #connections = new Set<Socket>();
 
   constructor(parts: {
@@ -59,12 +61,16 @@ export class SandboxServer {
       });
     });
     this.#udp.onDatagrams((bytes, peer) => {
-      const length = this.#answer(bytes, false, (answer) => this.#udp.send(answer, peer));
+      const length = this.#answer(bytes, false, (answer) => {
+        if (!this.#closed) putDatagram(this.#udp.fd, answer, peer);
+      });
       if (length > 0) this.#udp.send(out.subarray(0, length), peer);
     });
   }
 
   close(): void {
+    this.#closed = true;
+    flushDatagrams();
     this.#udp.close();
     this.#tcp.close();
     for (const socket of this.#connections) socket.destroy();
@@ -79,13 +85,12 @@ export class SandboxServer {
       else this.#counters.dropped++;
       return result;
     }
-    const question = Buffer.from(bytes.subarray(0, result.questionEnd));
     this.#forwarder.forward({
       client: this.client,
       bytes,
       query: result,
       tcp,
-      reply: (answer) => later(answer ?? out.subarray(0, writeCode(out, question, result, rcode.servFail))),
+      reply: (answer, message) => later(answer ?? out.subarray(0, writeCode(out, message, result, rcode.servFail))),
     });
     return -1;
   }

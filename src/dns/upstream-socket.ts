@@ -1,48 +1,48 @@
-import { createSocket, type Socket } from "node:dgram";
+import { UdpClient } from "../kernel/udp-client.js";
 import { limits } from "./limits.js";
 import { type Asker, randomUint16, type Upstream } from "./upstream.js";
+
+/** One buffer for all questions: `send` copies. It is larger than any query, which came in a datagram or a TCP frame. */
+const message = Buffer.alloc(65_536);
 
 /** A UDP socket connected to one upstream, on a random port. Retired, it closes when its last question is settled. */
 export class UpstreamSocket {
   readonly #upstream: Upstream;
-  readonly #socket: Socket;
+  readonly #client: UdpClient | undefined;
   readonly #askers = new Map<number, Asker>();
-  #waiting: Buffer[] | undefined = [];
   #sent = 0;
   #retired = false;
   #closed = false;
 
   constructor(upstream: Upstream) {
     this.#upstream = upstream;
-    const v6 = upstream.address.includes(":");
-    this.#socket = createSocket({ type: v6 ? "udp6" : "udp4" });
-    this.#socket.on("message", (bytes) => this.#onMessage(bytes));
-    // ICMP says that nobody listens there (ECONNREFUSED), or there is no route: whoever waits need not wait for the time to be over
-    this.#socket.on("error", () => this.#onError());
-    this.#socket.bind({ port: 0, address: v6 ? "::" : "0.0.0.0", exclusive: true }, () => {
-      if (this.#closed) return;
-      this.#socket.connect(upstream.port, upstream.address, () => {
-        const waiting = this.#waiting ?? [];
-        this.#waiting = undefined;
-        if (!this.#closed) for (const query of waiting) this.#write(query);
+    try {
+      this.#client = new UdpClient(upstream.address, upstream.port, {
+        onDatagram: (bytes) => this.#onMessage(bytes),
+        // ICMP says that nobody listens there, or there is no route: whoever waits need not wait for the time to be over
+        onError: () => this.#fail(),
       });
-    });
+    } catch {
+      // no way there at present: told to those who ask
+    }
   }
 
   get isWorn(): boolean {
     return this.#sent >= limits.upstreamSocketQueries || this.#closed;
   }
 
-  /** Sends a copy of the query under a new id, which is returned. */
+  /** Sends the query under a new id, which is returned. */
   send(query: Uint8Array, asker: Asker): number {
     let id = randomUint16();
     while (this.#askers.has(id)) id = randomUint16();
     this.#askers.set(id, asker);
     this.#sent++;
-    const message = Buffer.from(query);
-    message.writeUInt16BE(id, 0);
-    if (this.#waiting === undefined) this.#write(message);
-    else this.#waiting.push(message);
+    message.set(query, 0);
+    message[0] = id >> 8;
+    message[1] = id & 255;
+    if (this.#client !== undefined) this.#client.send(message.subarray(0, query.length));
+    // not before the caller has noted its attempt
+    else setImmediate(() => this.#fail());
     return id;
   }
 
@@ -57,23 +57,12 @@ export class UpstreamSocket {
     if (this.#askers.size === 0) this.#close();
   }
 
-  #write(message: Buffer): void {
-    try {
-      this.#socket.send(message, (error) => {
-        if (error !== null) this.#onError();
-      });
-    } catch {
-      // not before the caller has noted its attempt
-      setImmediate(() => this.#onError());
-    }
-  }
-
-  #onMessage(bytes: Uint8Array): void {
+  #onMessage(bytes: Buffer): void {
     if (bytes.length < 12) return;
     this.#askers.get((bytes[0]! << 8) | bytes[1]!)?.onAnswer(this.#upstream, bytes);
   }
 
-  #onError(): void {
+  #fail(): void {
     const askers = [...this.#askers.values()];
     this.#close();
     this.#askers.clear();
@@ -83,6 +72,6 @@ export class UpstreamSocket {
   #close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#socket.close();
+    this.#client?.close();
   }
 }

@@ -29,7 +29,7 @@ export function parseUpstream(text: string): { readonly address: string; readonl
 
 /**
  * A resolver that questions are forwarded to. It has a few connected sockets, each on a random port and in use for a limited number of questions;
- * a question goes out by a random one of them with a random id: an off-path forger has to guess both, and the kernel
+ * a question goes out by a random one of them under a random id: an off-path forger has to guess both, and the kernel
  * hands us only what comes from the upstream's address and port.
  */
 export class Upstream {
@@ -38,6 +38,7 @@ export class Upstream {
   #sockets: (UpstreamSocket | undefined)[] = [];
   #failedUntil = 0;
   #lastUse = 0;
+  #slot = 0;
 
   constructor(address: string, port: number) {
     this.address = address;
@@ -45,6 +46,8 @@ export class Upstream {
   }
 
   ask(query: Uint8Array, asker: Asker, now: number): Attempt {
+    // Questions of one millisecond go by one socket: they leave, and their answers come, in one system call.
+    if (now !== this.#lastUse) this.#slot = randomUint16() % limits.upstreamSockets;
     this.#lastUse = now;
     const socket = this.#socket();
     return { socket, id: socket.send(query, asker) };
@@ -73,7 +76,7 @@ export class Upstream {
   }
 
   #socket(): UpstreamSocket {
-    const slot = randomUint16() % limits.upstreamSockets;
+    const slot = this.#slot;
     const socket = this.#sockets[slot];
     if (socket !== undefined && !socket.isWorn) return socket;
     socket?.retire();

@@ -173,6 +173,9 @@ describe("questions that go upstream", () => {
     const answers = await Promise.all(asked);
     expect(answers.map((a) => a.id)).toEqual(asked.map((_, i) => 1000 + i));
     expect((await dns.stats()).coalesced).toBe(19);
+    await dns.updateSandbox({ sandboxId: "s", networks: [], upstreams: ["127.0.0.1:9"], links: [] });
+    const failed = await Promise.all([1, 2, 3].map((i) => client.ask("same.example", types.A, { id: 2000 + i })));
+    expect(failed.map((a) => [a.id, a.rcode])).toEqual([1, 2, 3].map((i) => [2000 + i, 2]));
   });
 
   it("bounds what is under way for one sandbox", async () => {
