@@ -1,7 +1,7 @@
 import { refuse } from "../base/errors.js";
 import { type Cluster, ClusterConflict, type ClusterEvents, type ClusterNode } from "../cluster/index.js";
 import { isPresent, type Owner, ownersOfNetworkWhole } from "../drivers/index.js";
-import { applyChanges, type Change, type Endpoint, type Network } from "../model/index.js";
+import { applyChanges, type Change, type Endpoint } from "../model/index.js";
 import type { EngineContext } from "./context.js";
 import type { NamesService } from "./names-service.js";
 
@@ -126,8 +126,8 @@ export class ClusterLink implements ClusterEvents {
 }
 
 /** Endpoints of other hosts on a network, as inspect shows them. */
-export function remoteEndpoints(state: EngineContext["state"], network: Network): readonly Endpoint[] {
-  return [...(state.index.endpointsByNetwork.get(network.id)?.values() ?? [])].filter((e) => e.node !== undefined);
+export function remoteEndpoints(state: EngineContext["state"], networkId: string): readonly Endpoint[] {
+  return [...(state.index.endpointsByNetwork.get(networkId)?.values() ?? [])].filter((e) => e.node !== undefined);
 }
 
 function addressOf(record: unknown): string | undefined {

@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import type { Logger } from "../base/log.js";
+import type { Cluster } from "../cluster/index.js";
 import type { ContainerRuntime } from "../containers/contract.js";
 import type { DnsService } from "../dns/index.js";
 import type { ImageStore } from "../images/contract.js";
@@ -41,6 +42,8 @@ export interface EngineContext {
   readonly ports: PortReservations;
   readonly events: EventBus;
   readonly locks: KeyedLocks;
+  /** The shared store, with --cluster-store. */
+  readonly cluster: Cluster | undefined;
   /** The kernel has IPv6. */
   readonly ipv6: boolean;
   nextSequence(count: number): number;

@@ -1,5 +1,6 @@
 import { mkdir, rm } from "node:fs/promises";
 import { refuse } from "../base/errors.js";
+import type { Image } from "../images/contract.js";
 import type { Container, ContainerConfig, HostConfig } from "../model/container.js";
 import { resolveNetwork } from "../model/network-query.js";
 import { NEVER, newId, nowText } from "./clock.js";
@@ -27,7 +28,7 @@ export async function createContainer(
   const release = reserveName(ctx, name, id);
   const made: string[] = [];
   try {
-    const image = await ctx.images.get(request.config.Image);
+    const image = await findImage(ctx, request.config.Image);
     const layers = await ctx.images.layers(image.id);
     let config = mergeImageConfig(request.config, image.config);
     const hostConfig = normaliseHostConfig(ctx, request.hostConfig);
@@ -84,6 +85,13 @@ export async function createContainer(
   } finally {
     release();
   }
+}
+
+/** A machine without any registry has one image all the same: busybox, made from the host's own when it is first asked for. */
+async function findImage(ctx: EngineContext, ref: string): Promise<Image> {
+  if (/^(docker\.io\/)?(library\/)?busybox(:latest)?$/.test(ref) && (await ctx.images.find(ref)) === undefined)
+    await ctx.images.ensureBuiltin().catch((error: unknown) => ctx.log.warn("built-in busybox", { error: String(error) }));
+  return ctx.images.get(ref);
 }
 
 const pendingNames = new WeakMap<EngineContext, Map<string, string>>();

@@ -1,4 +1,5 @@
 import type { Logger } from "../base/log.js";
+import { type Cluster, type ClusterEvents, SharedStore } from "../cluster/index.js";
 import type { ContainerRuntime } from "../containers/contract.js";
 import { type DnsService, readHostResolv, watchHostResolv } from "../dns/index.js";
 import type { DriverContext } from "../drivers/index.js";
@@ -8,7 +9,9 @@ import type { KernelPort } from "../plan/port.js";
 import type { Store } from "../store/contract.js";
 import { Attachments } from "./attachments.js";
 import { build } from "./build.js";
+import { ClusterLink } from "./cluster-link.js";
 import { Committer } from "./commit.js";
+import { detachLost } from "./connect.js";
 import { createContainers } from "./containers.js";
 import type { EngineContext, EngineOptions } from "./context.js";
 import type { Engine, EngineSettings } from "./contract.js";
@@ -25,7 +28,7 @@ import { createNetworks } from "./networks.js";
 import { PortReservations } from "./ports/index.js";
 import { isRunning } from "./resolve.js";
 import { recover } from "./startup.js";
-import { followUplink, uplinkMtu } from "./uplink.js";
+import { followUplink, underlayOf, uplinkMtu } from "./uplink.js";
 import { createVolumes } from "./volumes.js";
 import { Waiters } from "./waiters.js";
 
@@ -40,6 +43,12 @@ export interface EngineParts {
   readonly hostHasIPv6: boolean;
   readonly log: Logger;
   readonly store: Store;
+  /** With --cluster-store: opens the shared store for this host. */
+  readonly cluster?: {
+    /** Underlay address of this host, where tunnels end. */
+    readonly address: string;
+    open(nodeId: string, events: ClusterEvents): Promise<Cluster>;
+  };
   readonly kernel: KernelPort;
   readonly runtime: ContainerRuntime;
   readonly images: ImageStore;
@@ -48,18 +57,22 @@ export interface EngineParts {
 
 /** Loads the store, takes over what runs, repairs what differs, and returns the engine that serves. */
 export async function startEngine(parts: EngineParts): Promise<Engine> {
-  const { log, store, kernel, runtime, images, dns } = parts;
+  const { log, kernel, runtime, images, dns } = parts;
   const state = emptyState();
-  const { changes, damaged } = await store.load();
+  const { changes, damaged } = await parts.store.load();
   for (const record of damaged) log.error("store: record left out", { record });
   applyChanges(state, changes);
   const id = typeof state.meta.get("engine-id") === "string" ? (state.meta.get("engine-id") as string) : crypto.randomUUID();
   const settings: EngineSettings = { ...parts.settings, id };
+  const link = new ClusterLink(state);
+  const cluster = await parts.cluster?.open(id, link);
+  const store: Store = cluster === undefined ? parts.store : new SharedStore(parts.store, cluster, state);
   const mtu = await uplinkMtu(kernel);
   const driverContext: DriverContext = {
     instance: parts.instance,
     uplinkMtu: parts.options.bridge.mtu ?? mtu,
     hostHasIPv6: parts.hostHasIPv6,
+    ...(parts.cluster === undefined ? {} : { nodeId: id, ...(await underlayOf(kernel, parts.cluster.address)) }),
   };
   const converger = new Converger({ state, kernel, log, context: driverContext });
   const committer = new Committer(state, store, converger);
@@ -79,6 +92,7 @@ export async function startEngine(parts: EngineParts): Promise<Engine> {
     ports: new PortReservations({ kernel, log }),
     events: createEventBus((problem) => log.error(problem)),
     locks,
+    cluster,
     ipv6: parts.hostHasIPv6,
     nextSequence(count) {
       const first = sequence;
@@ -99,6 +113,7 @@ export async function startEngine(parts: EngineParts): Promise<Engine> {
   images.onChange((change) => ctx.events.emit("image", change.action, change.id, { name: change.name }));
   await dns.setHostUpstreams(readHostResolv().nameservers);
   await recover(ctx, { names, health, lifecycle });
+  await link.start(ctx, names, (ids) => void detachLost(ctx, names, ids));
   const stopResolv = watchHostResolv((resolv) => {
     dns.setHostUpstreams(resolv.nameservers).catch((error: unknown) => log.error("host resolvers", { error: textOf(error) }));
   });
@@ -119,6 +134,7 @@ export async function startEngine(parts: EngineParts): Promise<Engine> {
     ctx.ports.close();
     await runtime.close();
     await images.close();
+    await cluster?.close();
     await kernel.close();
     await store.close();
   };

@@ -48,14 +48,8 @@ export async function gatewayNetwork(
   return ctx.locks.run(`network:${GATEWAY_BRIDGE}`, async () => find() ?? create(CREATE));
 }
 
-export function gatewayJoin(
-  ctx: EngineContext,
-  network: Network,
-  sandboxId: string,
-  exposedPorts: readonly string[],
-): JoinRequest {
+export function gatewayJoin(network: Network, sandboxId: string, exposedPorts: readonly string[]): JoinRequest {
   const request: EndpointRequest = { network: network.name, networkId: network.id, aliases: [], links: null, driverOpts: null };
-  void ctx;
   return {
     network,
     request,

@@ -1,34 +1,18 @@
 import { orRefuse } from "../base/errors.js";
-import { createNetwork, listNetworks, type Network, pruneSelection, removeNetwork, resolveNetwork } from "../model/index.js";
-import { newId, nowText } from "./clock.js";
+import { listNetworks, type Network, pruneSelection, removeNetwork, resolveNetwork } from "../model/index.js";
+import { remoteEndpoints } from "./cluster-link.js";
 import { connect, disconnect } from "./connect.js";
 import { networkEvent } from "./container-events.js";
 import type { EngineContext } from "./context.js";
 import type { NetworkCreate, NetworkService } from "./contract.js";
 import type { NamesService } from "./names-service.js";
-
-/** Creation is one at a time: the choice of a subnet depends on the host's routes, which are asked for in between. */
-const CREATING = "networks";
+import { CREATING, makeNetwork } from "./network-create.js";
 
 export function createNetworks(ctx: EngineContext, names: NamesService): NetworkService {
-  const create = (request: NetworkCreate) =>
-    ctx.locks.run(CREATING, async () => {
-      const [routes, links] = await Promise.all([ctx.kernel.hostRoutes(), ctx.kernel.hostLinks()]);
-      const decision = orRefuse(
-        createNetwork(ctx.state, request, {
-          id: newId(),
-          created: nowText(),
-          hostRoutes: routes.filter((r) => !r.ours).map((r) => r.dst),
-          foreignLinks: new Set(links.filter((l) => !l.ours).map((l) => l.name)),
-          addressPools: ctx.options.addressPools,
-          drivers: ctx.options.drivers,
-        }),
-      );
-      await ctx.committer.transact(decision.changes, decision.owners);
-      await names.putNetwork(decision.network);
-      networkEvent(ctx, decision.network, "create");
-      return { network: decision.network, warning: decision.warning };
-    });
+  const create = async (request: NetworkCreate) => {
+    const { network, warning } = await makeNetwork(ctx, names, request);
+    return { network, warning };
+  };
 
   const removeOne = async (network: Network): Promise<void> => {
     const decision = orRefuse(removeNetwork(ctx.state, network));
@@ -58,7 +42,18 @@ export function createNetworks(ctx: EngineContext, names: NamesService): Network
         ctx.events.emit("network", "prune", "", { reclaimed: "0" });
         return pruned;
       }),
-    remoteEndpoints: () => [],
-    peers: () => [],
+    remoteEndpoints: (networkId) =>
+      remoteEndpoints(ctx.state, networkId).map((e) => ({
+        endpointId: e.id,
+        name: e.name,
+        mac: e.mac,
+        ipv4: e.ipv4 ?? "",
+        ipv6: e.ipv6 ?? "",
+        node: e.node ?? "",
+      })),
+    peers: (networkId) => {
+      const hosts = new Set(remoteEndpoints(ctx.state, networkId).map((e) => e.node));
+      return (ctx.cluster?.nodes() ?? []).filter((n) => hosts.has(n.id)).map((n) => ({ Name: n.hostname, IP: n.address }));
+    },
   };
 }

@@ -17,11 +17,14 @@ import {
   setPorts,
 } from "../model/index.js";
 import { newId } from "./clock.js";
+import { retryOnConflict } from "./cluster-link.js";
 import { networkEvent } from "./container-events.js";
 import { type EngineContext, etcPath, netnsPath } from "./context.js";
 import { refreshLinkedHosts, writeEtcFiles } from "./etc.js";
+import { gatewayJoin, gatewayNetwork, needsGateway } from "./gateway.js";
 import { linkedFrom } from "./links.js";
 import type { NamesService } from "./names-service.js";
+import { makeNetwork } from "./network-create.js";
 import { allocatePorts, exposedPorts, forgetAddress, forgetFlows, publishingEndpoint, requestsOf } from "./published.js";
 import { isRunning } from "./resolve.js";
 
@@ -51,11 +54,19 @@ export function hostOf(ctx: EngineContext, container: Container): Container {
 }
 
 /** Gives a starting container its namespace and all its endpoints, in one transaction; on failure nothing remains. */
-export async function joinNetworks(ctx: EngineContext, names: NamesService, container: Container): Promise<Networking> {
+export function joinNetworks(ctx: EngineContext, names: NamesService, container: Container): Promise<Networking> {
+  return retryOnConflict(() => joinOnce(ctx, names, container));
+}
+
+async function joinOnce(ctx: EngineContext, names: NamesService, container: Container): Promise<Networking> {
   const host = hostOf(ctx, container);
   if (host !== container) return networkingOf(ctx, container);
   const sandbox = newSandbox(container);
   const joins = container.networks.map((request): JoinRequest => joinRequest(container, networkOf(ctx, request), request));
+  if (needsGateway(joins.map((j) => j.network))) {
+    const gateway = await gatewayNetwork(ctx, async (r) => (await makeNetwork(ctx, names, r)).network);
+    joins.push(gatewayJoin(gateway, sandbox.id, exposedPorts(container)));
+  }
   const request: AttachRequest = {
     containerId: container.id,
     containerName: container.name,

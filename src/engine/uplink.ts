@@ -1,3 +1,5 @@
+import { parsePrefix, prefixContains, prefixText } from "../base/ip.js";
+import type { DriverContext } from "../drivers/index.js";
 import type { KernelPort } from "../plan/port.js";
 import type { EngineContext } from "./context.js";
 import { textOf } from "./lifecycle.js";
@@ -13,6 +15,25 @@ export async function uplinkMtu(kernel: KernelPort): Promise<number> {
   const route = routes.find((r) => !r.ours && r.dst === "0.0.0.0/0") ?? routes.find((r) => !r.ours && r.dst === "::/0");
   const link = links.find((l) => l.name === route?.dev);
   return link === undefined ? DEFAULT_MTU : Math.min(link.mtu, DEFAULT_MTU);
+}
+
+/** What tunnels need to know of the link that carries this host's underlay address. */
+export async function underlayOf(
+  kernel: KernelPort,
+  address: string,
+): Promise<Pick<DriverContext, "underlayAddress" | "underlayMtu" | "connectedSubnets" | "deviceTowards">> {
+  const links = (await kernel.hostLinks()).filter((l) => !l.ours);
+  const prefixes = links.flatMap((l) =>
+    l.addresses.flatMap((a) => parsePrefix(a) ?? []).map((prefix) => ({ prefix, name: l.name })),
+  );
+  const subnets = prefixes.filter((p) => p.name !== "lo");
+  const carrier = links.find((l) => l.addresses.some((a) => a.split("/")[0] === address));
+  return {
+    underlayAddress: address,
+    ...(carrier === undefined ? {} : { underlayMtu: carrier.mtu }),
+    connectedSubnets: subnets.map((s) => prefixText(s.prefix)),
+    deviceTowards: (ip) => subnets.find((s) => prefixContains(s.prefix, ip))?.name,
+  };
 }
 
 /** Networks without an MTU of their own follow the uplink's. Returns the stop function. */
