@@ -5,6 +5,7 @@ import { dirname, join, resolve } from "node:path";
 import { createApiServer } from "./api/index.js";
 import { createLogger, type Logger } from "./base/log.js";
 import type { DaemonOptions } from "./cli/index.js";
+import { type ClusterSettings, parseClusterSettings } from "./cluster/index.js";
 import { createContainerRuntime } from "./containers/index.js";
 import { startDns } from "./dns/index.js";
 import { type EngineParts, startEngine } from "./engine/index.js";
@@ -32,6 +33,14 @@ export async function startDaemon(options: DaemonOptions): Promise<void> {
   process.on("unhandledRejection", (reason) => {
     log.error("unhandled rejection", { error: reason instanceof Error ? (reason.stack ?? reason.message) : String(reason) });
   });
+  const cluster =
+    options.clusterStore === undefined
+      ? undefined
+      : parseClusterSettings({
+          store: options.clusterStore,
+          advertise: options.clusterAdvertise,
+          options: options.clusterStoreOptions,
+        });
   // The store's lock also says that no other engine uses these roots: nothing else is touched before it is held.
   const store = await openEmbeddedStore({ directory: join(dataRoot, "store"), log, now: () => Date.now() });
   writePidfile(options.pidfile);
@@ -49,6 +58,8 @@ export async function startDaemon(options: DaemonOptions): Promise<void> {
       execRoot,
       startedAt,
       labels: options.labels,
+      ...(options.clusterStore === undefined ? {} : { clusterStore: options.clusterStore }),
+      ...(cluster === undefined ? {} : { clusterAdvertise: cluster.advertise }),
       runtimeName: runtime.runtimeName,
       cgroupVersion: runtime.cgroupVersion,
     },
@@ -65,7 +76,13 @@ export async function startDaemon(options: DaemonOptions): Promise<void> {
         hostBindingIp: options.ip,
       },
       addressPools: options.defaultAddressPools.length > 0 ? options.defaultAddressPools : LOCAL_ADDRESS_POOLS,
-      drivers: new Set(["bridge", "host", "null"]),
+      drivers: new Set([
+        "bridge",
+        "host",
+        "null",
+        "macvlan",
+        ...(options.clusterStore === undefined ? [] : (["overlay", "routed"] as const)),
+      ]),
       dns: options.dns,
       dnsSearch: options.dnsSearch,
       dnsOptions: options.dnsOptions,
@@ -76,6 +93,7 @@ export async function startDaemon(options: DaemonOptions): Promise<void> {
     hostHasIPv6: existsSync("/proc/sys/net/ipv6"),
     log,
     store,
+    ...(cluster === undefined ? {} : { cluster: clusterPart(cluster, dataRoot, log) }),
     kernel,
     runtime,
     images,
@@ -95,6 +113,25 @@ export async function startDaemon(options: DaemonOptions): Promise<void> {
   });
   await api.listen(options.hosts);
   log.info("Daemon has completed initialization", { instance, startMs: Math.round(performance.now()) });
+}
+
+/** The client of etcd is loaded only where there is a cluster: it is the largest of our dependencies. */
+function clusterPart(settings: ClusterSettings, dataRoot: string, log: Logger): NonNullable<EngineParts["cluster"]> {
+  return {
+    address: settings.address,
+    open: async (nodeId, events) => {
+      const { openEtcdCluster } = await import("./cluster/etcd.js");
+      const options = {
+        ...settings,
+        hostname: hostname(),
+        nodeId,
+        now: () => new Date().toISOString(),
+        cacheFile: join(dataRoot, "cluster.json"),
+        log,
+      };
+      return openEtcdCluster(options, events);
+    },
+  };
 }
 
 /** The first signal ends in order; a second one does not wait. */

@@ -1,4 +1,4 @@
 export * from "./contract.js";
-export { openEtcdCluster } from "./etcd.js";
 export { keysOf } from "./keys.js";
+export { type ClusterSettings, parseClusterSettings } from "./settings.js";
 export { SharedStore } from "./shared-store.js";

@@ -1,12 +1,10 @@
 import { orRefuse, refuse } from "../base/errors.js";
 import {
-  attach,
   type Change,
   type Container,
   checkConnect,
   checkDisconnect,
   checkEndpointRequest,
-  detach,
   type Endpoint,
   endpointOf,
   endpointsOfSandbox,
@@ -17,15 +15,14 @@ import {
   setPorts,
 } from "../model/index.js";
 import type { PortBindings } from "../model/ports.js";
-import { networkEvent } from "./container-events.js";
+import { remoteEndpoints, retryOnConflict } from "./cluster-link.js";
 import type { EngineContext } from "./context.js";
 import type { EndpointSettings } from "./contract.js";
 import { endpointRequest } from "./create-config.js";
-import { refreshLinkedHosts, writeEtcFiles } from "./etc.js";
-import { linkedFrom } from "./links.js";
 import type { NamesService } from "./names-service.js";
-import { forgetAddress, forgetFlows, publishingEndpoint, requestsOf, targetOf } from "./published.js";
+import { forgetFlows, publishingEndpoint, requestsOf, targetOf } from "./published.js";
 import { isRunning, resolveContainer } from "./resolve.js";
+import { joinRunning, leaveRunning, settleGateway } from "./running.js";
 import { joinRequest, networkOf, portChanges } from "./sandboxes.js";
 
 /** `docker network connect`. Takes effect now if the container runs, else at its start. */
@@ -46,30 +43,10 @@ export async function connect(
     const networks = [...container.networks.filter((r) => !meansNetwork(ctx, r, network)), request];
     const changed: Container = { ...container, networks };
     if (!isRunning(container)) return ctx.committer.commit([{ kind: "container", id, value: changed }]);
-    const sandbox = sandboxOfContainer(ctx.state, id) ?? refuse(409, `container ${id} has no network namespace`);
-    const attachment = {
-      containerId: id,
-      containerName: container.name,
-      sandbox,
-      joins: [joinRequest(container, network, request)],
-      sequence: ctx.nextSequence(1),
-    };
-    const decision = orRefuse(attach(ctx.state, attachment));
-    const present = [...endpointsOfSandbox(ctx.state, sandbox.id).values()];
-    // Ports stay where they are; a container whose ports are nowhere now gets them here.
-    const publisher = present.some((e) => e.ports.length > 0) ? undefined : publishingEndpoint(ctx, decision.endpoints);
-    try {
-      await ctx.committer.transact([...decision.changes, { kind: "container", id, value: changed }], decision.owners, async () =>
-        publisher === undefined ? [] : portChanges(ctx, container, publisher),
-      );
-    } catch (error) {
-      if (publisher !== undefined) await ctx.ports.release(publisher.id);
-      throw error;
-    }
-    const endpoint = ctx.state.endpoints.get(decision.endpoints[0]!.id)!;
-    await follow(ctx, names, changed);
-    await Promise.all([names.putEndpoint(endpoint), forgetFlows(ctx, endpoint)]);
-    networkEvent(ctx, network, "connect", id);
+    await retryOnConflict(() =>
+      joinRunning(ctx, names, container, joinRequest(container, network, request), [{ kind: "container", id, value: changed }]),
+    );
+    await settleGateway(ctx, names, id);
   });
 }
 
@@ -79,9 +56,13 @@ export async function disconnect(
   names: NamesService,
   ref: string,
   containerRef: string,
-  _force: boolean,
+  force: boolean,
 ): Promise<void> {
   const network = orRefuse(resolveNetwork(ctx.state, ref));
+  const remote = force
+    ? remoteEndpoints(ctx.state, network.id).find((e) => e.name === containerRef || e.id === containerRef)
+    : undefined;
+  if (remote !== undefined && ctx.cluster !== undefined) return ctx.cluster.removeEndpoint(network.id, remote.id);
   const { id } = resolveContainer(ctx.state, containerRef);
   await ctx.locks.run(id, async () => {
     const container = ctx.state.containers.get(id) ?? refuse(404, `No such container: ${containerRef}`);
@@ -92,27 +73,26 @@ export async function disconnect(
     const changed: Container = { ...container, networks: container.networks.filter((r) => !meansNetwork(ctx, r, network)) };
     const record: Change = { kind: "container", id, value: changed };
     if (endpoint === undefined) return ctx.committer.commit([record]);
-    const decision = detach(ctx.state, endpoint);
-    await names.removeEndpoint(endpoint.id);
-    await ctx.committer.transact([...decision.changes, record], decision.owners);
-    await ctx.ports.release(endpoint.id);
-    await forgetAddress(ctx, endpoint);
-    await movePorts(ctx, changed, endpoint);
-    await follow(ctx, names, changed);
-    networkEvent(ctx, network, "disconnect", id);
+    await leaveRunning(ctx, names, container, endpoint, [record]);
+    await settleGateway(ctx, names, id);
   });
 }
 
-/** Ports whose endpoint went away are published on the one that has the default route now. */
-async function movePorts(ctx: EngineContext, container: Container, gone: Endpoint): Promise<void> {
-  if (gone.ports.length === 0) return;
-  const publisher = publishingEndpoint(ctx, [...endpointsOfSandbox(ctx.state, gone.sandboxId).values()]);
-  if (publisher === undefined) return;
-  try {
-    await ctx.committer.transact([], [`endpoint:${publisher.id}`], () => portChanges(ctx, container, publisher));
-    await forgetFlows(ctx, ctx.state.endpoints.get(publisher.id)!);
-  } catch (error) {
-    ctx.log.warn("ports could not be moved to another network", { container: container.id, error: String(error) });
+/** Endpoints that the cluster says are ours no longer (removed by another host by force): they go, the container stays. */
+export async function detachLost(ctx: EngineContext, names: NamesService, endpointIds: readonly string[]): Promise<void> {
+  for (const endpointId of endpointIds) {
+    const containerId = ctx.state.endpoints.get(endpointId)?.containerId;
+    if (containerId === undefined) continue;
+    await ctx.locks
+      .run(containerId, async () => {
+        const endpoint = ctx.state.endpoints.get(endpointId);
+        const container = ctx.state.containers.get(containerId);
+        if (endpoint === undefined || container === undefined) return;
+        ctx.log.warn("an endpoint was removed by another host", { container: container.name, network: endpoint.networkId });
+        await leaveRunning(ctx, names, container, endpoint, []);
+        await settleGateway(ctx, names, containerId);
+      })
+      .catch((error: unknown) => ctx.log.error("an endpoint that was removed by another host remains", { error: String(error) }));
   }
 }
 
@@ -155,14 +135,6 @@ export async function publish(ctx: EngineContext, containerRef: string, bindings
     await forgetFlows(ctx, now);
     return now.ports;
   });
-}
-
-/** Names, /etc files and the hosts files of linked containers follow a changed set of networks. */
-async function follow(ctx: EngineContext, names: NamesService, container: Container): Promise<void> {
-  const sandbox = sandboxOfContainer(ctx.state, container.id);
-  await writeEtcFiles(ctx, container);
-  if (sandbox !== undefined) await names.serve(sandbox, container);
-  await refreshLinkedHosts(ctx, linkedFrom(ctx, container.name));
 }
 
 function networksOf(ctx: EngineContext, container: Container): Network[] {

@@ -25,6 +25,7 @@ import { Lifecycle, textOf } from "./lifecycle.js";
 import { KeyedLocks } from "./locks.js";
 import { NamesService } from "./names-service.js";
 import { createNetworks } from "./networks.js";
+import { createNodes } from "./nodes.js";
 import { PortReservations } from "./ports/index.js";
 import { isRunning } from "./resolve.js";
 import { recover } from "./startup.js";
@@ -150,6 +151,7 @@ export async function startEngine(parts: EngineParts): Promise<Engine> {
     explain: async (ref) => explainRef(ctx, ref),
     verify: () => converger.verify(),
     build: (request, progress) => build(ctx, names, request, progress),
+    ...(cluster === undefined ? {} : { nodes: createNodes(state, cluster) }),
     close: (options) => {
       closing ??= close(options);
       return closing;

@@ -14,8 +14,6 @@ import type { EngineContext } from "./context.js";
  * An overlay has no way out. A container that is on one (and on nothing with a gateway) gets a second interface on docker_gwbridge, a bridge of its host's own:
  * default route, masquerading, published ports. Containers do not hear each other there.
  */
-export const GATEWAY_BRIDGE = "docker_gwbridge";
-
 const CREATE: NetworkRequest = {
   Name: GATEWAY_BRIDGE,
   Driver: "bridge",

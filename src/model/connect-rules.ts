@@ -9,8 +9,11 @@ export const SHARED_NETNS =
 export const HOST_NETWORK = "container cannot be disconnected from host network or connected to host network";
 export const NONE_NETWORK = "container cannot be connected to multiple networks with one of the networks in private (none) mode";
 
-/** The networks that Docker calls user-defined: all but the three predefined ones. */
-export const isUserDefined = (network: Network): boolean => !network.predefined;
+/** The bridge by which containers of overlays reach the outside: made by the engine when it is needed, a network like others but for names. */
+export const GATEWAY_BRIDGE = "docker_gwbridge";
+
+/** The networks that Docker calls user-defined, those that give names: all but the three predefined ones and the gateway bridge. */
+export const isUserDefined = (network: Network): boolean => !network.predefined && network.bridgeName !== GATEWAY_BRIDGE;
 
 /** How a container's network namespace comes about, from HostConfig.NetworkMode. */
 export interface ContainerNetworking {

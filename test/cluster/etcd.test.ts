@@ -5,7 +5,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Etcd3 } from "etcd3";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { type Cluster, ClusterConflict, ClusterUnavailable, openEtcdCluster } from "../../src/cluster/index.js";
+import { openEtcdCluster } from "../../src/cluster/etcd.js";
+import { type Cluster, ClusterConflict, ClusterUnavailable } from "../../src/cluster/index.js";
 import type { Endpoint, Network } from "../../src/model/network.js";
 import type { Change } from "../../src/model/state.js";
 
