@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import {
   type Endpoint,
   type EndpointRequest,
+  GATEWAY_BRIDGE,
   hasGateway,
   type JoinRequest,
   type Network,
