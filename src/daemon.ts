@@ -44,11 +44,10 @@ export async function startDaemon(options: DaemonOptions): Promise<void> {
   // The store's lock also says that no other engine uses these roots: nothing else is touched before it is held.
   const store = await openEmbeddedStore({ directory: join(dataRoot, "store"), log, now: () => Date.now() });
   writePidfile(options.pidfile);
-  const kernel = await startKernel({ execRoot, instance, log });
-  const [runtime, images, dns] = await Promise.all([
+  const kernel = await startKernel({ execRoot, group: linkGroup(instance), log });
+  const [runtime, images] = await Promise.all([
     createContainerRuntime({ dataRoot, execRoot, log, ...runtimeChoice(options.defaultRuntime) }),
     createImageStore({ dataRoot, execRoot, log, insecureRegistries: options.insecureRegistries }),
-    startDns({ log }),
   ]);
   const parts: EngineParts = {
     settings: {
@@ -97,7 +96,7 @@ export async function startDaemon(options: DaemonOptions): Promise<void> {
     kernel,
     runtime,
     images,
-    dns,
+    startDns: (onDown) => startDns({ log, onDown }),
   };
   const engine = await startEngine(parts);
   const api = createApiServer(engine, {
@@ -133,6 +132,9 @@ function clusterPart(settings: ClusterSettings, dataRoot: string, log: Logger): 
     },
   };
 }
+
+/** IFLA_GROUP of our links: "L" in the first byte, then a place for each instance; the two numbers above it belong to it as well. */
+const linkGroup = (instance: string): number => 0x4c000000 + (Number.parseInt(instance.slice(0, 5), 16) << 2);
 
 /** The first signal ends in order; a second one does not wait. */
 function endOnSignals(log: Logger, end: () => Promise<void>): void {

@@ -34,6 +34,8 @@ export class Attachments {
 class WaitingSession implements AttachSession {
   readonly ended: Promise<void>;
   #finish: () => void = () => undefined;
+  #onJoined: () => void = () => undefined;
+  readonly #joined: Promise<void>;
   #real: AttachSession | undefined;
   #closed = false;
   #inputEnded = false;
@@ -43,12 +45,16 @@ class WaitingSession implements AttachSession {
 
   constructor(onClose: () => void) {
     this.#onClose = onClose;
+    this.#joined = new Promise((resolve) => {
+      this.#onJoined = resolve;
+    });
     this.ended = new Promise((resolve) => {
       this.#finish = resolve;
     });
   }
 
   join(real: AttachSession): void {
+    this.#onJoined();
     if (this.#closed) {
       real.close();
       return;
@@ -61,6 +67,7 @@ class WaitingSession implements AttachSession {
   }
 
   finish(): void {
+    this.#onJoined();
     this.#finish();
   }
 
@@ -69,9 +76,11 @@ class WaitingSession implements AttachSession {
     this.#real?.onOutput(listener);
   }
 
-  write(data: Buffer): void {
-    if (this.#real !== undefined) this.#real.write(data);
-    else this.#input.push(data);
+  write(data: Buffer): void | Promise<void> {
+    if (this.#real !== undefined) return this.#real.write(data);
+    this.#input.push(data);
+    // The client is held back until there is a process to read.
+    return this.#joined;
   }
 
   endInput(): void {
@@ -81,6 +90,7 @@ class WaitingSession implements AttachSession {
 
   close(): void {
     this.#closed = true;
+    this.#onJoined();
     this.#onClose();
     this.#real?.close();
     this.#finish();

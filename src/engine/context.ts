@@ -2,7 +2,6 @@ import { join } from "node:path";
 import type { Logger } from "../base/log.js";
 import type { Cluster } from "../cluster/index.js";
 import type { ContainerRuntime } from "../containers/contract.js";
-import type { DnsService } from "../dns/index.js";
 import type { ImageStore } from "../images/contract.js";
 import type { AddressPool, DefaultBridgeSettings, DriverName, ModelState } from "../model/index.js";
 import type { KernelPort } from "../plan/port.js";
@@ -38,7 +37,6 @@ export interface EngineContext {
   readonly kernel: KernelPort;
   readonly runtime: ContainerRuntime;
   readonly images: ImageStore;
-  readonly dns: DnsService;
   readonly ports: PortReservations;
   readonly events: EventBus;
   readonly locks: KeyedLocks;

@@ -1,7 +1,7 @@
 import type { Logger } from "../base/log.js";
 import { type Cluster, type ClusterEvents, SharedStore } from "../cluster/index.js";
 import type { ContainerRuntime } from "../containers/contract.js";
-import { type DnsService, readHostResolv, watchHostResolv } from "../dns/index.js";
+import { watchHostResolv } from "../dns/index.js";
 import type { DriverContext } from "../drivers/index.js";
 import type { ImageStore } from "../images/contract.js";
 import { applyChanges, emptyState, nextSequence } from "../model/index.js";
@@ -23,7 +23,7 @@ import { explainRef } from "./explain.js";
 import { Health } from "./health.js";
 import { Lifecycle, textOf } from "./lifecycle.js";
 import { KeyedLocks } from "./locks.js";
-import { NamesService } from "./names-service.js";
+import { NamesService, type StartDns } from "./names-service.js";
 import { createNetworks } from "./networks.js";
 import { createNodes } from "./nodes.js";
 import { PortReservations } from "./ports/index.js";
@@ -53,12 +53,12 @@ export interface EngineParts {
   readonly kernel: KernelPort;
   readonly runtime: ContainerRuntime;
   readonly images: ImageStore;
-  readonly dns: DnsService;
+  readonly startDns: StartDns;
 }
 
 /** Loads the store, takes over what runs, repairs what differs, and returns the engine that serves. */
 export async function startEngine(parts: EngineParts): Promise<Engine> {
-  const { log, kernel, runtime, images, dns } = parts;
+  const { log, kernel, runtime, images } = parts;
   const state = emptyState();
   const { changes, damaged } = await parts.store.load();
   for (const record of damaged) log.error("store: record left out", { record });
@@ -89,7 +89,6 @@ export async function startEngine(parts: EngineParts): Promise<Engine> {
     kernel,
     runtime,
     images,
-    dns,
     ports: new PortReservations({ kernel, log }),
     events: createEventBus((problem) => log.error(problem)),
     locks,
@@ -103,7 +102,7 @@ export async function startEngine(parts: EngineParts): Promise<Engine> {
   };
   if (state.meta.get("engine-id") === undefined)
     await committer.commit([{ kind: "meta", id: "engine-id", value: { id: "engine-id", value: id } }]);
-  const names = new NamesService(ctx);
+  const names = new NamesService(ctx, parts.startDns);
   const waiters = new Waiters();
   const attachments = new Attachments();
   const health = new Health(ctx);
@@ -112,11 +111,10 @@ export async function startEngine(parts: EngineParts): Promise<Engine> {
   const ending = new Ending(ctx, lifecycle, waiters);
   const execs = new Execs(ctx);
   images.onChange((change) => ctx.events.emit("image", change.action, change.id, { name: change.name }));
-  await dns.setHostUpstreams(readHostResolv().nameservers);
   await recover(ctx, { names, health, lifecycle });
   await link.start(ctx, names, (ids) => void detachLost(ctx, names, ids));
   const stopResolv = watchHostResolv((resolv) => {
-    dns.setHostUpstreams(resolv.nameservers).catch((error: unknown) => log.error("host resolvers", { error: textOf(error) }));
+    names.setHostUpstreams(resolv.nameservers).catch((error: unknown) => log.error("host resolvers", { error: textOf(error) }));
   });
   const stopUplink = parts.options.bridge.mtu === undefined ? followUplink(ctx) : () => undefined;
   let closing: Promise<void> | undefined;
@@ -131,7 +129,7 @@ export async function startEngine(parts: EngineParts): Promise<Engine> {
     await locks.idle();
     await converger.idle();
     converger.stop();
-    await dns.close();
+    await names.close();
     ctx.ports.close();
     await runtime.close();
     await images.close();

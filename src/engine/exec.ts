@@ -86,6 +86,8 @@ export class Execs {
         onOutput: (listener) => session.onOutput(listener),
         write: (data) => session.write(data),
         endInput: () => session.endInput(),
+        pause: () => session.pause?.(),
+        resume: () => session.resume?.(),
         ended: session.ended.then(() => exit),
         close: () => session.close(),
       };

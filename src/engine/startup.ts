@@ -1,7 +1,7 @@
 import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { orRefuse } from "../base/errors.js";
-import { type Change, type Container, decidePredefined, type Endpoint, isUserDefined, removeSandbox } from "../model/index.js";
+import { type Change, type Container, decidePredefined, type Endpoint, removeSandbox } from "../model/index.js";
 import { newId, nowText } from "./clock.js";
 import type { EngineContext } from "./context.js";
 import type { Health } from "./health.js";
@@ -128,25 +128,14 @@ async function sweepVolumes(ctx: EngineContext): Promise<void> {
   }
 }
 
-/** Names, and the sockets that died with the former engine: the resolver's in each namespace, the reservations of host ports. */
+/** The sockets that died with the former engine: the resolver's in each namespace, the reservations of host ports. */
 async function reopen(ctx: EngineContext, names: NamesService, running: ReadonlySet<string>): Promise<void> {
-  const problem = (what: string, id: string) => (error: unknown) => ctx.log.error(what, { id, error: textOf(error) });
-  const local = [...ctx.state.endpoints.values()].filter((e) => e.node === undefined);
-  await Promise.all([
-    ...[...ctx.state.networks.values()]
-      .filter(isUserDefined)
-      .map((n) => names.putNetwork(n).catch(problem("names of a network", n.id))),
-    ...local.map((e) => names.putEndpoint(e).catch(problem("names of an endpoint", e.id))),
-    ...[...ctx.state.containers.values()].map((c) => names.reserve(c).catch(problem("name of a container", c.id))),
-  ]);
-  await Promise.all(
-    [...ctx.state.sandboxes.values()].map(async (sandbox) => {
-      const container = ctx.state.containers.get(sandbox.containerId);
-      if (container !== undefined && running.has(container.id))
-        await names.serve(sandbox, container).catch(problem("resolver", sandbox.id));
-    }),
-  );
-  for (const endpoint of local) await reservePortsAgain(ctx, endpoint).catch(problem("published ports", endpoint.id));
+  await names.open(running);
+  for (const endpoint of ctx.state.endpoints.values())
+    if (endpoint.node === undefined)
+      await reservePortsAgain(ctx, endpoint).catch((error: unknown) =>
+        ctx.log.error("published ports", { endpoint: endpoint.id, error: textOf(error) }),
+      );
 }
 
 /** The kernel translates these ports already; the sockets keep others from taking them. */
