@@ -64,6 +64,11 @@ export function writeChunk(output: Writable, chunk: OutputChunk, tty: boolean): 
 export function pump(session: AttachSession, connection: RawConnection, options: PumpOptions): void {
   const { input, output } = connection;
   let over = false;
+  let paused = false;
+  output.on("drain", () => {
+    paused = false;
+    session.resume?.();
+  });
   const end = (detach: boolean) => {
     if (over) return;
     over = true;
@@ -73,7 +78,10 @@ export function pump(session: AttachSession, connection: RawConnection, options:
   };
   session.onOutput((chunk) => {
     if (over || (chunk.stream === "stderr" ? !options.stderr : !options.stdout)) return;
-    writeChunk(output, chunk, options.tty);
+    if (!writeChunk(output, chunk, options.tty) && !paused && session.pause !== undefined) {
+      paused = true;
+      session.pause();
+    }
     if (output.writableLength > MAX_BUFFERED_BYTES) {
       over = true;
       session.close();
@@ -95,7 +103,11 @@ export function pump(session: AttachSession, connection: RawConnection, options:
   input.on("data", (data: Buffer) => {
     if (over || !options.stdin) return;
     const { pass, detached } = watcher?.push(data) ?? { pass: data, detached: false };
-    if (pass.length > 0) session.write(pass);
+    const accepted = pass.length > 0 ? session.write(pass) : undefined;
+    if (accepted !== undefined) {
+      input.pause();
+      void accepted.finally(() => input.resume());
+    }
     if (detached) end(true);
   });
   input.once("end", () => {

@@ -80,6 +80,8 @@ function holdBack(session: AttachSession): AttachSession {
     write: (data) => session.write(data),
     endInput: () => session.endInput(),
     ended: session.ended,
+    pause: () => session.pause?.(),
+    resume: () => session.resume?.(),
     close: () => session.close(),
   };
 }

@@ -44,8 +44,11 @@ export interface OutputChunk {
 /** A live connection to a process's standard streams. */
 export interface AttachSession {
   onOutput(listener: (chunk: OutputChunk) => void): void;
-  /** Bytes for the process's stdin. */
-  write(data: Buffer): void;
+  /** Bytes for the process's stdin. A promise: the process is slow, and nothing more should be written before it resolves. */
+  write(data: Buffer): void | Promise<void>;
+  /** The reader of the output is slow: nothing more is read from the process until `resume`. Absent: output cannot be held back. */
+  pause?(): void;
+  resume?(): void;
   /** Half-close: the process reads end of file. */
   endInput(): void;
   /** Resolves when the process's output has ended and all of it was delivered. */

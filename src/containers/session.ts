@@ -44,7 +44,9 @@ export function attachSession(path: string, options: { readonly stdin: boolean }
     onOutput: (listener) => output.on(listener),
     write(data) {
       if (!options.stdin) return;
-      for (let at = 0; at < data.length; at += INPUT_CHUNK) void socket.write(data.subarray(at, at + INPUT_CHUNK));
+      let last: Promise<void> | undefined;
+      for (let at = 0; at < data.length; at += INPUT_CHUNK) last = socket.write(data.subarray(at, at + INPUT_CHUNK));
+      return last;
     },
     endInput() {
       if (options.stdin) socket.shutdown();
@@ -82,6 +84,7 @@ export function pipeSession(pipes: {
 }): AttachSession & { readonly output: Output } {
   const output = new Output();
   let last = 0;
+  let paused = false;
   const streamEnd = (stream: Socket | undefined, name: "stdout" | "stderr") =>
     stream === undefined
       ? Promise.resolve()
@@ -99,7 +102,7 @@ export function pipeSession(pipes: {
       new Promise<void>((resolve) => {
         last = performance.now();
         const check = () => {
-          const wait = last + DRAIN_MS - performance.now();
+          const wait = paused ? DRAIN_MS : last + DRAIN_MS - performance.now();
           if (wait <= 0) resolve();
           else setTimeout(check, wait);
         };
@@ -116,7 +119,26 @@ export function pipeSession(pipes: {
     output,
     onOutput: (listener) => output.on(listener),
     write(data) {
-      if (pipes.stdin?.writable) pipes.stdin.write(data);
+      const { stdin } = pipes;
+      if (!stdin?.writable || stdin.write(data)) return;
+      return new Promise<void>((resolve) => {
+        const done = () => {
+          stdin.off("drain", done).off("close", done);
+          resolve();
+        };
+        stdin.on("drain", done).on("close", done);
+      });
+    },
+    pause() {
+      paused = true;
+      pipes.stdout?.pause();
+      pipes.stderr?.pause();
+    },
+    resume() {
+      paused = false;
+      last = performance.now();
+      pipes.stdout?.resume();
+      pipes.stderr?.resume();
     },
     endInput() {
       pipes.stdin?.end();
