@@ -116,7 +116,8 @@ export interface ImageStore {
       release(): Promise<void>;
     }>,
   ): Promise<string>;
-  buildCachePrune(): Promise<number>;
+  /** Forgets the steps of builds; the images that came out of them stay. `inUse`: image ids of containers. Resolves to bytes freed. */
+  buildCachePrune(inUse?: ReadonlySet<string>): Promise<number>;
   /** Makes `busybox` from the host's static busybox, if there is no image of that name. */
   ensureBuiltin(): Promise<void>;
   onChange(

@@ -1,4 +1,5 @@
 import { orRefuse, refuse } from "../base/errors.js";
+import { buildImage } from "./build.js";
 import { makeBuiltinBusybox } from "./builtin.js";
 import { commitImage } from "./commit.js";
 import type { Image, ImageStore } from "./contract.js";
@@ -6,7 +7,7 @@ import { importImage, nameOf } from "./import.js";
 import { loadImages } from "./load.js";
 import { findImage, getImage, hexOf } from "./lookup.js";
 import { openMetadata } from "./metadata.js";
-import { pruneImages } from "./prune.js";
+import { pruneBuildSteps, pruneImages } from "./prune.js";
 import { pullImage, type RegistryContext } from "./pull.js";
 import { checkLogin, pushImages } from "./push.js";
 import { canonicalName, familiarName, parseReference } from "./reference.js";
@@ -80,6 +81,12 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Imag
       const snapshot = await index.read();
       return commitImage(storage, snapshot, getImage(snapshot, request.imageId), request);
     },
+    async build(request, progress, netns) {
+      const { id, names } = await buildImage(registries, request, progress, netns);
+      for (const name of names.length === 0 ? [id] : names) notify("build", id, name);
+      return id;
+    },
+    buildCachePrune: (inUse) => pruneBuildSteps(removal, inUse ?? new Set()),
     async tag(ref, repo, tag) {
       const found = getImage(await index.read(), ref);
       const reference = orRefuse(parseReference(repo));
@@ -102,5 +109,5 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Imag
     async close() {
       listeners.length = 0;
     },
-  } satisfies Partial<ImageStore> as Partial<ImageStore> as ImageStore;
+  };
 }

@@ -31,6 +31,23 @@ export async function pruneImages(
   return { deleted, spaceReclaimed: Math.max(0, before - layerBytes(await context.index.read())) };
 }
 
+/**
+ * `docker builder prune`: nameless images from which others were made. Their layers live on in those others, so an image that was
+ * built keeps all it needs, and only the next build starts from its first step. Resolves to the bytes freed.
+ */
+export async function pruneBuildSteps(context: RemoveContext, inUse: ReadonlySet<string>): Promise<number> {
+  const snapshot = await context.index.read();
+  for (const found of snapshot.images.values())
+    if (
+      found.names.length === 0 &&
+      found.image.repoDigests.length === 0 &&
+      !inUse.has(found.image.id) &&
+      hasChildren(snapshot, found.image.id)
+    )
+      await deleteImage(context, snapshot, found, []);
+  return Math.max(0, layerBytes(snapshot) - layerBytes(await context.index.read()));
+}
+
 function layerBytes(snapshot: Snapshot): number {
   let sum = 0;
   for (const layer of snapshot.layers.values()) sum += layer["diff-size"] ?? 0;

@@ -18,6 +18,7 @@ export interface Storage {
   /** Working files; emptied at start. On the same file system as the storage, so that a rename is enough. */
   readonly tmp: string;
   readonly metadataFile: string;
+  readonly policyFile: string;
   readonly insecureRegistries: ReadonlySet<string>;
   readonly log: Logger;
   skopeo(args: readonly string[], options?: Partial<ProgramOptions>): Promise<ProgramResult>;
@@ -51,8 +52,9 @@ export async function openStorage(options: ImageStoreOptions): Promise<Storage> 
     CONTAINERS_CONF: join(etc, "containers.conf"),
     CONTAINERS_REGISTRIES_CONF: join(etc, "registries.conf"),
   });
-  const policy = join(etc, "policy.json");
+  const policyFile = join(etc, "policy.json");
   return {
+    policyFile,
     root,
     runRoot,
     tmp,
@@ -62,7 +64,10 @@ export async function openStorage(options: ImageStoreOptions): Promise<Storage> 
     env,
     reference: (name) => `containers-storage:${name}`,
     skopeo: (args, more) =>
-      runProgram("skopeo", ["--policy", policy, "--registries.d", join(etc, "registries.d"), ...args], { env: env(), ...more }),
+      runProgram("skopeo", ["--policy", policyFile, "--registries.d", join(etc, "registries.d"), ...args], {
+        env: env(),
+        ...more,
+      }),
     buildah: (args, more) =>
       runProgram(
         "buildah",
@@ -97,7 +102,7 @@ function configFiles(options: {
   return {
     // skip_mount_home: else every program leaves a bind mount of the storage onto itself behind.
     "storage.conf": `[storage]\ndriver = "overlay"\ngraphroot = ${quote(options.root)}\nrunroot = ${quote(options.runRoot)}\n[storage.options.overlay]\nskip_mount_home = "true"\n`,
-    "containers.conf": `[containers]\ndefault_ulimits = []\n[engine]\nimage_copy_tmp_dir = ${quote(options.tmp)}\n`,
+    "containers.conf": `[containers]\nbase_hosts_file = "none"\nhost_containers_internal_ip = "none"\ndefault_ulimits = []\n[engine]\nimage_copy_tmp_dir = ${quote(options.tmp)}\n`,
     "registries.conf": `unqualified-search-registries = ["docker.io"]\nshort-name-mode = "disabled"\n${insecure}`,
     "policy.json": '{"default":[{"type":"insecureAcceptAnything"}]}\n',
   };
