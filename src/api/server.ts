@@ -97,7 +97,8 @@ function crossOrigin(origin: string | undefined, host: string | undefined): bool
   return origin !== undefined && origin !== `http://${host ?? ""}`;
 }
 
-const messageBody = (message: string): string => `${JSON.stringify({ message })}\n`;
+/** Bytes, not text: to text Fastify adds "; charset=utf-8", and then the docker CLI prints the JSON instead of reading it. */
+const messageBody = (message: string): Buffer => Buffer.from(`${JSON.stringify({ message })}\n`);
 
 function createHttpServer(app: FastifyInstance, context: Context): Server {
   const handle = (request: IncomingMessage, response: ServerResponse, upgraded?: { socket: Socket; body: Buffer }) => {
