@@ -1,6 +1,7 @@
 import type { Logger } from "../base/log.js";
 import type { Cgroup } from "./cgroup.js";
 import type { Exits } from "./exits.js";
+import type { FilterCache } from "./filter-cache.js";
 import type { Host } from "./host.js";
 import type { Launcher } from "./launcher.js";
 import type { Paths } from "./paths.js";
@@ -14,5 +15,6 @@ export interface Context {
   readonly launcher: Launcher;
   readonly exits: Exits;
   readonly rootfs: RootfsMounts;
+  readonly filters: FilterCache;
   cgroup(path: string): Cgroup;
 }

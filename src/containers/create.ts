@@ -35,8 +35,11 @@ export async function createContainer(context: Context, spec: RunSpec): Promise<
       shm: sharedMemory(context, spec),
       arch: process.arch,
     });
-    writeFileSync(run.config, specText(config), { mode: 0o600 });
+    const filtered = context.host.runtime.name === "crun" ? context.filters.apply(config) : { config };
+    writeFileSync(run.config, specText(filtered.config), { mode: 0o600 });
     const pid = await startMonitor(context, spec);
+    if (config.linux.seccomp !== undefined && context.host.runtime.name === "crun")
+      context.filters.learn(config.linux.seccomp, run.filter, filtered.filter);
     const identity = identify(pid) ?? { pid, startTime: "" };
     writeRecord(run.record, { identity, cgroupPath, ipcShareable: isShareable(spec) });
     exits.track(id, identity);

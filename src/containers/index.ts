@@ -22,7 +22,7 @@ export async function createContainerRuntime(options: {
 }): Promise<ContainerRuntime & { readonly runtimeName: string; readonly cgroupVersion: "1" | "2" }> {
   const host = detectHost(options.runtime === undefined ? {} : { runtime: options.runtime });
   const paths = createPaths(options.dataRoot, options.execRoot);
-  for (const directory of [paths.runs, paths.exits, paths.ociRoot, paths.stores, paths.execs])
+  for (const directory of [paths.runs, paths.exits, paths.ociRoot, paths.stores, paths.execs, paths.filters])
     mkdirSync(directory, { recursive: true, mode: 0o711 });
   options.log.info("container runtime", {
     runtime: host.runtime.path,

@@ -1,20 +1,21 @@
 import { spawn } from "node:child_process";
 import { parentPort, workerData } from "node:worker_threads";
 import { check, libc, O_CLOEXEC, O_RDONLY } from "../kernel/ffi.js";
-import { MS_REC, MS_SLAVE, mount, umount } from "../kernel/mounts.js";
-import type { LaunchReply, LaunchRequest } from "./launcher.js";
+import { bindMount, MS_REC, MS_SLAVE, mount, umount } from "../kernel/mounts.js";
+import type { LauncherOptions, LaunchReply, LaunchRequest } from "./launcher.js";
 
 /** The thread that starts programs; see Launcher. */
 
 const CLONE_NEWNS = 0x20000;
-const { hideUnified } = workerData as { readonly hideUnified: string | undefined };
+const { hideUnified, sealed } = workerData as LauncherOptions;
+const ownMounts = hideUnified !== undefined || sealed !== undefined;
 
 const port = parentPort;
 if (port === null) throw new Error("launcher-worker runs as a worker thread only");
 const post = (reply: LaunchReply): void => port.postMessage(reply);
 
 let hostMounts = -1;
-if (hideUnified !== undefined) {
+if (ownMounts) {
   hostMounts = check(libc.open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC, 0), "open the host's mount namespace");
   // Also ends the sharing of root and working directory with the process's other threads, without which setns(2) refuses.
   check(libc.unshare(CLONE_NEWNS), "unshare mounts");
@@ -23,7 +24,7 @@ if (hideUnified !== undefined) {
 port.on("message", (request: LaunchRequest & { readonly id: number }) => {
   const { id, argv, env, cwd, fds } = request;
   try {
-    if (hideUnified !== undefined) enterFreshMounts(hideUnified);
+    if (ownMounts) enterFreshMounts();
     const child = spawn(argv[0]!, argv.slice(1), {
       env: { ...env },
       cwd,
@@ -47,12 +48,14 @@ port.on("message", (request: LaunchRequest & { readonly id: number }) => {
 });
 
 /**
- * A new copy of the host's mounts as they are now, as slaves (nothing that is done here is seen outside), without the v2 hierarchy.
- * Made anew for each program: where the host's root is private, an older copy would lack the newest root file systems.
+ * A new copy of the host's mounts as they are now, as slaves (nothing that is done here is seen outside), without the v2 hierarchy
+ * and with the runtime on a read-only mount. Made anew for each program: where the host's root is private, an older copy would lack
+ * the newest root file systems.
  */
-function enterFreshMounts(unified: string): void {
+function enterFreshMounts(): void {
   check(libc.setns(hostMounts, CLONE_NEWNS), "setns to the host's mounts");
   check(libc.unshare(CLONE_NEWNS), "unshare mounts");
   mount({ source: "none", target: "/", flags: MS_REC | MS_SLAVE });
-  umount(unified);
+  if (hideUnified !== undefined) umount(hideUnified);
+  if (sealed !== undefined) bindMount(sealed, sealed, { readOnly: true });
 }

@@ -24,17 +24,31 @@ interface Pending {
   readonly end: (exit: { code: number | null; signal: string | null }) => void;
 }
 
+export interface LauncherOptions {
+  /** See Host.hideUnified. */
+  readonly hideUnified: string | undefined;
+  /**
+   * A program that is to be on a read-only mount. crun (as runc) guards itself against being overwritten through /proc/self/exe by a
+   * process in a container: it makes a read-only copy of itself and starts again from there, which loads its libraries twice. On a
+   * read-only mount, with `sealedMark` in the environment, it takes itself for that copy: 5–8 ms less per start, same protection.
+   */
+  readonly sealed: string | undefined;
+}
+export const sealedMark: Readonly<Record<string, string>> = { _LIBCONTAINER_CLONED_BINARY: "1" };
+
 /**
  * Programs are started by a thread of their own: starting one holds the calling thread for 2–10 ms (the kernel copies the page
  * tables of a Node process), which the API's event loop should not feel; and the thread can give the programs a mount namespace
- * of their own (see Host.hideUnified) for 0.3 ms, where a wrapper script costs four further program starts.
+ * of their own for 0.3 ms, where a wrapper script costs four further program starts.
  */
 export class Launcher {
   readonly #worker: Worker;
+  readonly #mark: Readonly<Record<string, string>>;
   readonly #pending = new Map<number, Pending>();
   #next = 1;
 
-  constructor(options: { readonly hideUnified: string | undefined }) {
+  constructor(options: LauncherOptions) {
+    this.#mark = options.sealed === undefined ? {} : sealedMark;
     const script = import.meta.url.endsWith(".ts") ? "../../dist/containers/launcher-worker.js" : "./launcher-worker.js";
     this.#worker = new Worker(fileURLToPath(new URL(script, import.meta.url)), { workerData: options });
     this.#worker.on("message", (reply: LaunchReply) => this.#reply(reply));
@@ -52,7 +66,7 @@ export class Launcher {
     return new Promise((started, failed) => {
       this.#pending.set(id, { started, failed, exited, end });
       this.#worker.ref();
-      this.#worker.postMessage({ id, ...request });
+      this.#worker.postMessage({ ...request, id, env: { ...request.env, ...this.#mark } });
     });
   }
 

@@ -10,6 +10,8 @@ export interface Paths {
   readonly runs: string;
   readonly stores: string;
   readonly execs: string;
+  /** Compiled seccomp filters */
+  readonly filters: string;
   run(id: string): RunPaths;
   store(id: string): StorePaths;
 }
@@ -27,6 +29,7 @@ export interface RunPaths {
   readonly record: string;
   readonly exit: string;
   readonly ociState: string;
+  readonly filter: string;
 }
 export interface StorePaths {
   readonly directory: string;
@@ -46,6 +49,7 @@ export function createPaths(dataRoot: string, execRoot: string): Paths {
     runs,
     stores,
     execs: join(execRoot, "execs"),
+    filters: join(dataRoot, "seccomp"),
     run(id) {
       const directory = join(runs, id);
       return {
@@ -62,6 +66,7 @@ export function createPaths(dataRoot: string, execRoot: string): Paths {
         record: join(directory, "run.json"),
         exit: join(exits, id),
         ociState: join(ociRoot, id),
+        filter: join(ociRoot, id, "seccomp.bpf"),
       };
     },
     store(id) {

@@ -10,6 +10,7 @@ import type { AttachSession, ContainerRuntime, ExecRequest, Exit, LogOptions, Ou
 import { createContainer } from "./create.js";
 import { Execs } from "./exec.js";
 import { Exits } from "./exits.js";
+import { FilterCache } from "./filter-cache.js";
 import type { Host } from "./host.js";
 import { Launcher } from "./launcher.js";
 import { readLog } from "./log-reader.js";
@@ -38,9 +39,13 @@ export class OciRuntime implements ContainerRuntime {
       host,
       paths,
       log,
-      launcher: new Launcher({ hideUnified: host.hideUnified }),
+      launcher: new Launcher({
+        hideUnified: host.hideUnified,
+        sealed: host.runtime.name === "crun" ? host.runtime.path : undefined,
+      }),
       exits: new Exits(paths, log),
       rootfs: new RootfsMounts(paths),
+      filters: new FilterCache(paths.filters, host.runtime.path),
       cgroup: (path) => new Cgroup(host.cgroup, path),
     };
     this.#execs = new Execs(this.#context);
