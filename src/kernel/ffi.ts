@@ -13,10 +13,30 @@ const self = koffi.load(null);
 type Bytes = Uint8Array;
 type Pointer = Bytes | bigint | null;
 
-const bind = <T>(prototype: string): T => self.func(prototype) as unknown as T;
+/** How often this thread has called into the C library; what libnftables calls by itself is not in it. */
+export const tally = { calls: 0 };
+
+function bind<F extends (...args: never[]) => number>(prototype: string): F {
+  const native = self.func(prototype) as unknown as (...args: Parameters<F>) => number;
+  const counted = (...args: Parameters<F>): number => {
+    tally.calls++;
+    return native(...args);
+  };
+  return counted as unknown as F;
+}
+
+/** As `libc.send`, but on a thread of libuv's pool, for a request that the kernel takes long over. Negative: it failed (no errno). */
+const sendNative = self.func("intptr_t send(int fd, const void *buffer, size_t size, int flags)");
+export function sendAsync(fd: number, buffer: Bytes): Promise<number> {
+  tally.calls++;
+  return new Promise((done) => {
+    sendNative.async(fd, buffer, buffer.byteLength, 0, (error: unknown, result: number) => done(error ? -1 : result));
+  });
+}
 
 export const libc = {
   open: bind<(path: string, flags: number, mode: number) => number>("int open(const char *path, int flags, int mode)"),
+  unlink: bind<(path: string) => number>("int unlink(const char *path)"),
   close: bind<(fd: number) => number>("int close(int fd)"),
   read: bind<(fd: number, buffer: Pointer, size: number) => number>("intptr_t read(int fd, void *buffer, size_t size)"),
   write: bind<(fd: number, buffer: Pointer, size: number) => number>("intptr_t write(int fd, const void *buffer, size_t size)"),
@@ -89,6 +109,7 @@ export const O_RDONLY = 0;
 export const O_WRONLY = 1;
 export const O_RDWR = 2;
 export const O_CREAT = 0o100;
+export const O_EXCL = 0o200;
 export const O_NONBLOCK = 0o4000;
 export const O_CLOEXEC = 0o2000000;
 export const O_PATH = 0o10000000;

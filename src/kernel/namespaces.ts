@@ -1,7 +1,7 @@
-import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { EBUSY, ENOENT, errnoName, kernelError } from "./errno.js";
-import { CLONE_NEWNET, check, errno, libc, O_CLOEXEC, O_RDONLY } from "./ffi.js";
+import { ENOENT, errnoName, kernelError } from "./errno.js";
+import { CLONE_NEWNET, check, errno, libc, O_CLOEXEC, O_CREAT, O_EXCL, O_RDONLY } from "./ffi.js";
 import { bindMount, umount } from "./mounts.js";
 
 /**
@@ -48,18 +48,14 @@ export function adoptNamespace(path: string): void {
 
 /**
  * Makes a network namespace and pins it at `path` (a new empty file, bind-mounted). What `inside` does runs in the new namespace,
- * which saves a setns. An existing pin is an EEXIST.
+ * which saves a setns. Throws KernelError EEXIST if the path exists.
  */
 export function makeNamespace<T>(path: string, inside: () => T): T {
+  const operation = `netns add ${path}`;
   const back = homeNamespace();
+  libc.close(check(libc.open(path, O_RDONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o444), operation));
   try {
-    writeFileSync(path, "", { flag: "wx", mode: 0o444 });
-  } catch (error) {
-    const cause = error as NodeJS.ErrnoException;
-    throw kernelError(`netns add ${path}`, Math.abs(cause.errno ?? 5));
-  }
-  try {
-    check(libc.unshare(CLONE_NEWNET), `netns add ${path}`);
+    check(libc.unshare(CLONE_NEWNET), operation);
     try {
       bindMount("/proc/thread-self/ns/net", path);
       return inside();
@@ -68,22 +64,18 @@ export function makeNamespace<T>(path: string, inside: () => T): T {
     }
   } catch (error) {
     umount(path);
-    rmSync(path, { force: true });
+    libc.unlink(path);
     throw error;
   }
 }
 
 /** Unpins a namespace; the kernel ends it with its last process and socket. Not there: false. */
 export function removeNamespace(path: string): boolean {
-  const mounted = umount(path);
-  try {
-    rmSync(path);
-  } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code;
-    if (code === "ENOENT") return mounted;
-    throw kernelError(`netns delete ${path}`, code === "EBUSY" ? EBUSY : ENOENT);
-  }
-  return true;
+  umount(path);
+  if (libc.unlink(path) === 0) return true;
+  const code = errno();
+  if (code === ENOENT) return false;
+  throw kernelError(`netns delete ${path}`, code);
 }
 
 /** The directory of the pins, made if missing. */
@@ -93,9 +85,17 @@ export function namespaceDirectory(execRoot: string): string {
   return directory;
 }
 
-/** Names of the pinned namespaces. A file left by a crash between its creation and the mount is no namespace; see `isPinned`. */
+/** Names of the pinned namespaces. What a crash has left between the making of the file and the mount is not among them. */
 export function listNamespaces(directory: string): string[] {
-  return existsSync(directory) ? readdirSync(directory).sort() : [];
+  if (!existsSync(directory)) return [];
+  return readdirSync(directory)
+    .filter((name) => isPinned(join(directory, name)))
+    .sort();
+}
+
+/** All namespaces are files of one file system (nsfs), so that its device number tells them. */
+export function isPinned(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.dev === statSync("/proc/self/ns/net").dev;
 }
 
 function comeBack(fd: number): void {

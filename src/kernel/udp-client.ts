@@ -14,7 +14,7 @@ import {
 } from "./ffi.js";
 import { Poll } from "./poll.js";
 import { sockaddrOf } from "./sockaddr.js";
-import { flushDatagrams, putDatagram } from "./udp-outbox.js";
+import { flushDatagrams, putDatagram, sendDatagram } from "./udp-outbox.js";
 
 const BATCH = 32;
 const DATAGRAM_SIZE = 4096;
@@ -76,8 +76,13 @@ export class UdpClient {
     this.#poll = new Poll(this.#fd, { readable: true }, ({ status }) => this.#receive(status));
   }
 
-  /** Copies the datagram; it leaves at the end of this turn of the event loop, with others. */
+  /** The datagram leaves at once. */
   send(bytes: Uint8Array): void {
+    if (!this.#closed) sendDatagram(this.#fd, bytes, undefined, this.#events.onError);
+  }
+
+  /** Copies the datagram; it leaves at the end of this turn of the event loop, with others. */
+  put(bytes: Uint8Array): void {
     if (!this.#closed) putDatagram(this.#fd, bytes, undefined, this.#events.onError);
   }
 

@@ -1,4 +1,4 @@
-import type { KernelObject, NsRef } from "./objects.js";
+import type { KernelObject, NsRef, Sysctl } from "./objects.js";
 
 /** One change of one object. `was` is the state it has now, where it exists and differs: the kernel layer changes it in place or replaces it. */
 export type Op =
@@ -25,10 +25,13 @@ export interface ApplyResult {
   readonly syscalls: number;
 }
 
-/** What to observe. `all`: everything that bears our mark in the host's and all our pinned namespaces. */
+/**
+ * What to observe. `all`: everything that bears our mark in the host's and all our pinned namespaces. Sysctls bear no mark: those
+ * listed in `sysctls` are read.
+ */
 export type ObserveScope =
-  | { readonly scope: "all" }
-  | { readonly scope: "namespaces"; readonly names: readonly NsRef[] }
+  | { readonly scope: "all"; readonly sysctls?: readonly Sysctl[] }
+  | { readonly scope: "namespaces"; readonly names: readonly NsRef[]; readonly sysctls?: readonly Sysctl[] }
   | { readonly scope: "nft" };
 
 /** Something in the kernel changed and it was not we. `keys` are objectKeys where known; empty means: look at everything. */

@@ -1,0 +1,130 @@
+import { join } from "node:path";
+import type { NsRef } from "../plan/objects.js";
+import { HOST_NS } from "../plan/objects.js";
+import { EEXIST, ENOENT, kernelError } from "./errno.js";
+import { libc } from "./ffi.js";
+import {
+  homeNamespace,
+  inNamespace,
+  isPinned,
+  listNamespaces,
+  makeNamespace,
+  namespaceDirectory,
+  openNamespace,
+  removeNamespace,
+} from "./namespaces.js";
+import { NETLINK_NETFILTER, NETLINK_ROUTE } from "./netlink/constants.js";
+import { NetlinkSocket } from "./netlink/socket.js";
+
+/** Namespaces that are kept open. Three descriptors each at most, of the 20,000 that a process may have. */
+const OPEN_LIMIT = 256;
+
+interface OpenNamespace {
+  readonly fd: number;
+  route: NetlinkSocket | undefined;
+  netfilter: NetlinkSocket | undefined;
+}
+
+/**
+ * The host's and our pinned namespaces by name, with one rtnetlink and one nfnetlink socket each, opened when first used and
+ * kept while among the most recently used. Throws KernelError ENOENT for a namespace that is not there.
+ */
+export class NamespacePool {
+  readonly directory: string;
+  readonly #open = new Map<NsRef, OpenNamespace>();
+
+  constructor(execRoot: string) {
+    this.directory = namespaceDirectory(execRoot);
+    this.#open.set(HOST_NS, { fd: homeNamespace(), route: undefined, netfilter: undefined });
+  }
+
+  /** Makes and pins a namespace, unless it is there. Its lo is down. */
+  make(name: NsRef): void {
+    const path = this.path(name);
+    const build = () => makeNamespace(path, () => new NetlinkSocket(NETLINK_ROUTE));
+    let route: NetlinkSocket;
+    try {
+      route = build();
+    } catch (error) {
+      if ((error as { errno?: number }).errno !== EEXIST) throw error;
+      if (isPinned(path)) return;
+      // A crash came between the making of the file and the mount.
+      removeNamespace(path);
+      route = build();
+    }
+    this.#add(name, { fd: openNamespace(path), route, netfilter: undefined });
+  }
+
+  /** Our sockets would keep the namespace alive, so they are closed first. */
+  remove(name: NsRef): void {
+    this.#forget(name);
+    removeNamespace(this.path(name));
+  }
+
+  list(): NsRef[] {
+    return listNamespaces(this.directory);
+  }
+
+  /** A descriptor of the namespace, for IFLA_NET_NS_FD and setns; the pool's own. */
+  fd(name: NsRef): number {
+    return this.#get(name).fd;
+  }
+
+  route(name: NsRef): NetlinkSocket {
+    const entry = this.#get(name);
+    entry.route ??= this.inside(name, () => new NetlinkSocket(NETLINK_ROUTE));
+    return entry.route;
+  }
+
+  netfilter(name: NsRef): NetlinkSocket {
+    const entry = this.#get(name);
+    entry.netfilter ??= this.inside(name, () => new NetlinkSocket(NETLINK_NETFILTER));
+    return entry.netfilter;
+  }
+
+  /** Runs `fn` inside the namespace, synchronously. */
+  inside<T>(name: NsRef, fn: () => T): T {
+    return name === HOST_NS ? fn() : inNamespace(this.fd(name), fn);
+  }
+
+  close(): void {
+    for (const name of [...this.#open.keys()]) this.#forget(name);
+  }
+
+  path(name: NsRef): string {
+    if (!/^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/.test(name)) throw kernelError(`netns ${JSON.stringify(name)}`, ENOENT);
+    return join(this.directory, name);
+  }
+
+  #get(name: NsRef): OpenNamespace {
+    const entry = this.#open.get(name);
+    if (entry === undefined)
+      return this.#add(name, { fd: openNamespace(this.path(name)), route: undefined, netfilter: undefined });
+    // The order of the map is the order of use.
+    if (name !== HOST_NS) {
+      this.#open.delete(name);
+      this.#open.set(name, entry);
+    }
+    return entry;
+  }
+
+  #add(name: NsRef, entry: OpenNamespace): OpenNamespace {
+    this.#open.set(name, entry);
+    if (this.#open.size > OPEN_LIMIT)
+      for (const oldest of this.#open.keys())
+        if (oldest !== HOST_NS) {
+          this.#forget(oldest);
+          break;
+        }
+    return entry;
+  }
+
+  #forget(name: NsRef): void {
+    const entry = this.#open.get(name);
+    if (entry === undefined) return;
+    entry.route?.close();
+    entry.netfilter?.close();
+    if (name !== HOST_NS) libc.close(entry.fd);
+    this.#open.delete(name);
+  }
+}

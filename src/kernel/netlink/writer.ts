@@ -1,0 +1,113 @@
+import { NLM_F_ACK, NLMSG_HEADER } from "./constants.js";
+
+/** Netlink messages one behind the other, as one send takes them. Grows as needed; may be used again after `clear`. */
+export class Writer {
+  #buffer: Buffer;
+  #at = 0;
+  #starts: number[] = [];
+
+  constructor(size = 4096) {
+    this.#buffer = Buffer.allocUnsafeSlow(size);
+  }
+
+  /** How many messages there are, and their bytes. */
+  get count(): number {
+    return this.#starts.length;
+  }
+  get size(): number {
+    return this.#at;
+  }
+
+  clear(): void {
+    this.#at = 0;
+    this.#starts = [];
+  }
+
+  /** Numbers the messages from `seq` on, asks for the acknowledgement of the last one (or of `ackIndex`), and returns the bytes to send (valid until changed). */
+  finish(seq: number, ackIndex: number = this.#starts.length - 1): Buffer {
+    const { length } = this.#starts;
+    for (let i = 0; i < length; i++) this.#buffer.writeUInt32LE((seq + i) >>> 0, this.#starts[i]! + 8);
+    if (length > 0) {
+      const flagsAt = this.#starts[ackIndex]! + 6;
+      this.#buffer.writeUInt16LE(this.#buffer.readUInt16LE(flagsAt) | NLM_F_ACK, flagsAt);
+    }
+    return this.#buffer.subarray(0, this.#at);
+  }
+
+  /** One message: `body` writes what follows the nlmsghdr. */
+  message(type: number, flags: number, body: () => void): void {
+    const start = this.#at;
+    this.#room(NLMSG_HEADER);
+    this.#buffer.fill(0, start, start + NLMSG_HEADER);
+    this.#at = start + NLMSG_HEADER;
+    body();
+    this.#align();
+    this.#buffer.writeUInt32LE(this.#at - start, start);
+    this.#buffer.writeUInt16LE(type, start + 4);
+    this.#buffer.writeUInt16LE(flags, start + 6);
+    this.#starts.push(start);
+  }
+
+  /** Takes back the message that was written last. */
+  dropLast(): void {
+    this.#at = this.#starts.pop() ?? 0;
+  }
+
+  beginAttribute(type: number): number {
+    const start = this.#at;
+    this.u16(0);
+    this.u16(type);
+    return start;
+  }
+  endAttribute(start: number): void {
+    this.#buffer.writeUInt16LE(this.#at - start, start);
+    this.#align();
+  }
+
+  u8(v: number): void {
+    this.#room(1);
+    this.#buffer[this.#at++] = v;
+  }
+  u16(v: number): void {
+    this.#room(2);
+    this.#at = this.#buffer.writeUInt16LE(v, this.#at);
+  }
+  be16(v: number): void {
+    this.#room(2);
+    this.#at = this.#buffer.writeUInt16BE(v, this.#at);
+  }
+  u32(v: number): void {
+    this.#room(4);
+    this.#at = this.#buffer.writeUInt32LE(v, this.#at);
+  }
+  be32(v: number): void {
+    this.#room(4);
+    this.#at = this.#buffer.writeUInt32BE(v, this.#at);
+  }
+  bytes(v: Uint8Array): void {
+    this.#room(v.length);
+    this.#buffer.set(v, this.#at);
+    this.#at += v.length;
+  }
+  text(v: string): void {
+    this.#room(v.length * 3 + 1);
+    this.#at += this.#buffer.write(v, this.#at);
+    this.#buffer[this.#at++] = 0;
+  }
+  zeros(n: number): void {
+    this.#room(n);
+    this.#buffer.fill(0, this.#at, this.#at + n);
+    this.#at += n;
+  }
+
+  #align(): void {
+    while (this.#at & 3) this.u8(0);
+  }
+
+  #room(n: number): void {
+    if (this.#at + n <= this.#buffer.length) return;
+    const larger = Buffer.allocUnsafeSlow(Math.max(this.#buffer.length * 2, this.#at + n));
+    this.#buffer.copy(larger, 0, 0, this.#at);
+    this.#buffer = larger;
+  }
+}

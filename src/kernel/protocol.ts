@@ -1,0 +1,42 @@
+import type { KernelObject } from "../plan/objects.js";
+import type { ApplyResult, Batch, Drift, HostLink, HostRoute, ObserveScope, SocketRequest } from "../plan/port.js";
+import type { ConntrackMatch } from "./conntrack.js";
+
+/** What crosses between the engine's thread and the kernel thread. */
+export interface WorkerOptions {
+  readonly execRoot: string;
+  /** IFLA_GROUP of our links; the two numbers above it are used as well. */
+  readonly group: number;
+  /** Path of the namespace to be used as the host's; absent: the process's own. */
+  readonly hostNetns?: string;
+}
+
+/** Method → its argument and its result. */
+export interface Calls {
+  apply: { readonly in: readonly Batch[]; readonly out: ApplyResult };
+  observe: { readonly in: ObserveScope; readonly out: readonly KernelObject[] };
+  watch: { readonly in: boolean; readonly out: undefined };
+  hostRoutes: { readonly in: undefined; readonly out: readonly HostRoute[] };
+  hostLinks: { readonly in: undefined; readonly out: readonly HostLink[] };
+  flushConntrack: { readonly in: ConntrackMatch; readonly out: number };
+  openSockets: { readonly in: readonly SocketRequest[]; readonly out: readonly number[] };
+  close: { readonly in: undefined; readonly out: undefined };
+}
+export type Method = keyof Calls;
+
+export interface Request {
+  readonly id: number;
+  readonly method: Method;
+  readonly argument: unknown;
+}
+
+/** A KernelError in parts, or the text of any other. */
+export type Failure =
+  | { readonly operation: string; readonly errno: number; readonly code: string; readonly extAck?: string }
+  | { readonly message: string; readonly stack?: string };
+
+export type FromWorker =
+  | { readonly id: number; readonly value: unknown }
+  | { readonly id: number; readonly failure: Failure }
+  | { readonly drift: Drift }
+  | { readonly warn: string; readonly fields: Record<string, unknown> };
