@@ -52,7 +52,19 @@ export function createBuildOutput(options: {
   const later = (work: () => void | Promise<void>) => {
     queue = queue.then(work, work);
   };
-  const say = (stream: string) => later(() => progress({ stream }));
+  const send = (stream: string) => later(() => progress({ stream }));
+  /** The step's own output. */
+  const output = (text: string) => {
+    if (text === "") return;
+    openLine = !text.endsWith("\n");
+    send(text);
+  };
+  /** A line of the builder's: begins a new line if the step left one open. */
+  const say = (line: string) => {
+    if (openLine) send("\n");
+    openLine = false;
+    if (line !== "") send(line);
+  };
   const results = new Map<Stage, string>();
   let stage: Stage | undefined;
   let instruction: Instruction | undefined;
@@ -61,6 +73,7 @@ export function createBuildOutput(options: {
   let committing = false;
   let failure = "";
   let pending = "";
+  let openLine = false;
 
   function beginStep(stageNumber: number, number: number, text: string): boolean {
     const next = plan.stages[stageNumber - 1];
@@ -86,6 +99,7 @@ export function createBuildOutput(options: {
     const ended = stage;
     if (finished) return;
     finished = true;
+    if (openLine) say("");
     later(async () => {
       const id = (await options.longId(shortId)) ?? shortId;
       if (ended !== undefined) results.set(ended, id);
@@ -110,7 +124,7 @@ export function createBuildOutput(options: {
     }
     const done = /^(.*)--> ([0-9a-f]{11,12})$/.exec(line);
     if (done === null) return false;
-    if (done[1] !== "") say(`${done[1]}\n`);
+    output(done[1] ?? "");
     endStep(done[2] ?? "");
     return true;
   }
@@ -130,11 +144,12 @@ export function createBuildOutput(options: {
     stdout(text) {
       const lines = (pending + text).split("\n");
       pending = lines.pop() ?? "";
-      for (const line of lines) if (!control(line)) say(`${line}\n`);
-      // The beginning of what cannot become a line of buildah's own is shown at once: progress dots, prompts.
-      if (pending !== "" && !/^(?:[S[C-]|[0-9a-f]{1,64}$)/.test(pending)) {
-        say(pending);
-        pending = "";
+      for (const line of lines) if (!control(line)) output(`${line}\n`);
+      // What cannot become a line of buildah's own is shown at once: progress dots, prompts.
+      if (openLine || !/^(?:[S[C-]|[0-9a-f]{1,64}$)/.test(pending)) {
+        const held = /(?:-|--|-->|--> [0-9a-f]{0,12})$/.exec(pending)?.[0] ?? "";
+        output(pending.slice(0, pending.length - held.length));
+        pending = held;
       }
     },
     stderr: (text) => errors.push(text),
@@ -142,7 +157,7 @@ export function createBuildOutput(options: {
     error: () => failure,
     async end() {
       errors.flush();
-      if (pending !== "" && !control(pending)) say(pending);
+      if (pending !== "" && !control(pending)) output(pending);
       pending = "";
       await queue;
     },

@@ -1,3 +1,5 @@
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import { orRefuse, refuse } from "../base/errors.js";
 import { buildImage } from "./build.js";
 import { makeBuiltinBusybox } from "./builtin.js";
@@ -7,13 +9,14 @@ import { importImage, nameOf } from "./import.js";
 import { loadImages } from "./load.js";
 import { findImage, getImage, hexOf } from "./lookup.js";
 import { openMetadata } from "./metadata.js";
+import { programError } from "./program.js";
 import { pruneBuildSteps, pruneImages } from "./prune.js";
 import { pullImage, type RegistryContext } from "./pull.js";
 import { checkLogin, pushImages } from "./push.js";
 import { canonicalName, familiarName, parseReference } from "./reference.js";
 import { hasChildren, type RemoveContext, removeImage } from "./remove.js";
 import { saveImages } from "./save.js";
-import { type ImageStoreOptions, openStorage } from "./storage.js";
+import { type ImageStoreOptions, openStorage, type Storage } from "./storage.js";
 import { createStorageIndex } from "./storage-index.js";
 import { addNames } from "./storage-write.js";
 
@@ -21,11 +24,13 @@ type Change = Parameters<Parameters<ImageStore["onChange"]>[0]>[0];
 
 /**
  * Opens (or makes) the image storage below dataRoot. Only one engine may use a dataRoot at a time.
- * Nothing of the machine's container configuration (/etc/containers, ~/.docker) is read or written.
+ * The machine's own container configuration (/etc/containers, ~/.docker) is not used. The one file outside dataRoot and execRoot is
+ * skopeo's cache of known digests, /var/lib/containers/cache/blob-info-cache-v1.boltdb, whose place it does not let us choose.
  */
 export async function createImageStore(options: ImageStoreOptions): Promise<ImageStore> {
   const storage = await openStorage(options);
   const index = createStorageIndex(storage.root, storage.metadataFile);
+  await removeBuildContainers(storage);
   const metadata = openMetadata(storage.metadataFile);
   const listeners: ((change: Change) => void)[] = [];
   const notify = (action: Change["action"], id: string, name: string) => {
@@ -107,7 +112,18 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Imag
       listeners.push(listener);
     },
     async close() {
+      storage.close();
       listeners.length = 0;
     },
   };
+}
+
+/** The working containers of builds that an earlier life of the engine did not finish: buildah unmounts and deletes them. */
+async function removeBuildContainers(storage: Storage): Promise<void> {
+  const text = await readFile(join(storage.root, "overlay-containers/containers.json"), "utf8").catch(() => "[]");
+  if ((JSON.parse(text || "[]") as readonly unknown[] | null)?.length) {
+    const result = await storage.buildah(["rm", "--all"]);
+    if (result.code !== 0)
+      storage.log.warn("cannot remove containers of an unfinished build", { error: programError(result.stderr) });
+  }
 }

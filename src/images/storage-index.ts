@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { ImageRuntimeConfig } from "../model/container.js";
@@ -169,27 +170,37 @@ function buildSnapshot(
  * that the other's begin with (the same rule as the build cache's).
  */
 function parentsOf(usable: readonly { readonly stored: StoredImage; readonly config: ImageConfigFile }[]): Map<string, string> {
-  const seen = new Map<string, string>();
-  const keyOf = (config: ImageConfigFile, length: number): string => {
-    const history = (config.history ?? []).slice(0, length);
-    const layerCount = history.filter((entry) => entry.empty_layer !== true).length;
-    return JSON.stringify([
-      history.map((entry) => [entry.created, entry.created_by, entry.comment, entry.empty_layer === true]),
-      (config.rootfs?.diff_ids ?? []).slice(0, layerCount),
-    ]);
-  };
-  for (const { stored, config } of usable) {
-    const length = config.history?.length ?? 0;
-    if (length > 0) seen.set(keyOf(config, length), stored.id);
+  const keys = usable.map(({ stored, config }) => ({ id: stored.id, keys: prefixKeys(config) }));
+  const whole = new Map<string, string>();
+  for (const { id, keys: own } of keys) {
+    const last = own.at(-1);
+    if (last !== undefined) whole.set(last, id);
   }
   const parents = new Map<string, string>();
-  for (const { stored, config } of usable) {
-    for (let length = (config.history?.length ?? 0) - 1; length > 0; length--) {
-      const parent = seen.get(keyOf(config, length));
-      if (parent === undefined || parent === stored.id) continue;
-      parents.set(stored.id, `sha256:${parent}`);
+  for (const { id, keys: own } of keys) {
+    for (let length = own.length - 1; length > 0; length--) {
+      const parent = whole.get(own[length - 1] ?? "");
+      if (parent === undefined || parent === id) continue;
+      parents.set(id, `sha256:${parent}`);
       break;
     }
   }
   return parents;
+}
+
+const keysOfConfig = new WeakMap<ImageConfigFile, readonly string[]>();
+
+/** One digest for each beginning of an image's history, the layers of its entries included. */
+function prefixKeys(config: ImageConfigFile): readonly string[] {
+  const known = keysOfConfig.get(config);
+  if (known !== undefined) return known;
+  const keys: string[] = [];
+  let layer = 0;
+  for (const entry of config.history ?? []) {
+    const diffId = entry.empty_layer === true ? "" : (config.rootfs?.diff_ids?.[layer++] ?? "");
+    const text = JSON.stringify([keys.at(-1) ?? "", entry.created, entry.created_by, entry.comment, diffId]);
+    keys.push(createHash("sha256").update(text).digest("base64"));
+  }
+  keysOfConfig.set(config, keys);
+  return keys;
 }

@@ -26,6 +26,8 @@ export interface Storage {
   /** `containers-storage:name`; which storage is said by storage.conf. */
   reference(name: string): string;
   env(): NodeJS.ProcessEnv;
+  /** Ends the programs that run. */
+  close(): void;
 }
 
 export async function openStorage(options: ImageStoreOptions): Promise<Storage> {
@@ -52,6 +54,8 @@ export async function openStorage(options: ImageStoreOptions): Promise<Storage> 
     CONTAINERS_CONF: join(etc, "containers.conf"),
     CONTAINERS_REGISTRIES_CONF: join(etc, "registries.conf"),
   });
+  const running = new AbortController();
+  const defaults = (): ProgramOptions => ({ env: env(), signal: running.signal });
   const policyFile = join(etc, "policy.json");
   return {
     policyFile,
@@ -62,6 +66,7 @@ export async function openStorage(options: ImageStoreOptions): Promise<Storage> 
     insecureRegistries: new Set(options.insecureRegistries ?? []),
     log: options.log,
     env,
+    close: () => running.abort(),
     reference: (name) => `containers-storage:${name}`,
     skopeo: (args, more) =>
       runProgram("skopeo", ["--policy", policyFile, "--registries.d", join(etc, "registries.d"), ...args], {
@@ -75,7 +80,7 @@ export async function openStorage(options: ImageStoreOptions): Promise<Storage> 
           ...["--registries-conf", join(etc, "registries.conf"), "--registries-conf-dir", join(etc, "registries.conf.d")],
           ...args,
         ],
-        { env: env(), ...more },
+        { ...defaults(), ...more },
       ),
   };
 }
