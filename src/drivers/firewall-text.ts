@@ -218,8 +218,9 @@ const BRIDGE_TEXT = `
 
   chain prerouting {
     type filter hook prerouting priority ${PRIORITIES.bridge}; policy accept;
-    ether type ip iifname . ether saddr . ip saddr @source4 goto known4
-    ether type ip6 iifname . ether saddr . ip6 saddr @source6 goto known6
+    # "meta protocol", not "ether type": the kernel reads the former from the packet's own fields, without a look at the frame
+    meta protocol ip iifname . ether saddr . ip saddr @source4 goto known4
+    meta protocol ip6 iifname . ether saddr . ip6 saddr @source6 goto known6
     iifname @ports goto doubtful
   }
   chain known4 {

@@ -1,6 +1,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { firewallEndpointObjects, firewallHostObjects, firewallNetworkObjects } from "../../src/drivers/firewall.js";
+import { EngineSide } from "./engine-side.js";
 import { type Box, bridgeNetwork, HOST4, HOST6, Lab } from "./lab.js";
 import {
   CONTAINER_PORTS,
@@ -22,6 +23,7 @@ const results = new Map<string, string | null>();
 const keyOf = (...parts: readonly (string | number)[]) => parts.join("|");
 let web: Box;
 let forger: string;
+let engine: EngineSide;
 
 beforeAll(async () => {
   lab.addHost();
@@ -41,6 +43,17 @@ beforeAll(async () => {
   lab.exec(lab.host, "sysctl", "-qw", "net.ipv4.conf.eth0.route_localnet=1", "net.ipv4.conf.all.rp_filter=0");
   await lab.start(web.ns, "python3", "test/firewall/server.py", "web", ...CONTAINER_PORTS.map(String));
 
+  engine = await EngineSide.start(lab.host);
+  const { ports: published, ipv4, ipv6 } = web.endpoint;
+  const reserved = await engine.ask({
+    op: "reserve",
+    id: "1".repeat(64),
+    name: "web",
+    mappings: published,
+    target: { ipv4, ipv6 },
+  });
+  expect(reserved).toMatchObject({ value: null });
+
   probe("same network", same.ns);
   probe("other network", other.ns);
   probe("host", lab.host);
@@ -54,7 +67,10 @@ beforeAll(async () => {
   lab.exec(forger, "ip", "route", "add", "127.0.0.0/8", "via", HOST4);
   probe("outside, forging 127.0.0.0/8", forger);
 });
-afterAll(() => lab.close());
+afterAll(async () => {
+  await engine?.stop();
+  lab.close();
+});
 
 function probe(source: Source, ns: string): void {
   const targets: [string, string, number][] = [];
@@ -95,6 +111,7 @@ describe("closed by default", () => {
     expect(seen("other network", "host's address", 4)).toBe("web 172.18.0.2");
     expect(seen("other network", "host's address", 6)).toBe("web fd00:18::2");
     expect(seen("host", "localhost", 4)).toBe("web 172.17.0.1");
+    expect(seen("host", "localhost", 6)).toBe("web fd00:17::1");
     expect(seen("same network", "host's address", 4)).toBe("web 172.17.0.1");
     expect(seen("same network", "host's address", 6)).toBe("web fd00:17::1");
   });

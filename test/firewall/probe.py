@@ -1,6 +1,6 @@
 # Tries many targets at once. Argument: JSON list of [proto, address, port]; prints a JSON list of answers (null: none). PROBE_TIMEOUT in seconds.
 import json, os, socket, sys, threading
-targets = json.loads(sys.argv[1]); answers = [None] * len(targets); timeout = float(os.environ.get("PROBE_TIMEOUT", "0.8"))
+targets = json.loads(sys.argv[1]); answers = [None] * len(targets); timeout = float(os.environ.get("PROBE_TIMEOUT", "0.5"))
 def probe(i, proto, address, port):
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:

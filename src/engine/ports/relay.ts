@@ -2,7 +2,16 @@ import { createSocket, type Socket as UdpSocket } from "node:dgram";
 import { connect, Socket } from "node:net";
 import { parsePrefix, prefixContains } from "../../base/ip.js";
 import type { Logger } from "../../base/log.js";
-import { acceptConnection, closeDescriptor, Epoll, type Peer, receiveDatagram, sendDatagram } from "../../kernel/epoll.js";
+import {
+  acceptConnection,
+  closeDescriptor,
+  type DatagramPeer,
+  Epoll,
+  type Peer,
+  receiveDatagram,
+  sendDatagram,
+  wantDatagramAddress,
+} from "../../kernel/epoll.js";
 
 /** Where a published port leads: the container's addresses on the network that publishes it. */
 export interface PortTarget {
@@ -25,6 +34,7 @@ const MAX_UDP_SESSIONS = 2048;
 const UDP_IDLE_MS = 90_000;
 const MAX_ACCEPTS_PER_TURN = 64;
 const PAUSE_MS = 100;
+const WATCH_AT_ONCE = 500;
 
 interface UdpSession {
   readonly socket: UdpSocket;
@@ -41,6 +51,7 @@ export class PortRelay {
   readonly #listeners = new Map<number, Listener>();
   readonly #connections = new Set<Socket>();
   readonly #sessions = new Map<string, UdpSession>();
+  #pending: [number, Listener][] = [];
   #epoll: Epoll | undefined;
   #sweep: NodeJS.Timeout | undefined;
 
@@ -48,20 +59,18 @@ export class PortRelay {
     this.#log = log;
   }
 
-  /** `fd` is a listening TCP or a bound UDP socket. It stays the caller's. */
+  /** `fd` is a listening TCP or a bound UDP socket. It stays the caller's. What comes before it is watched waits in the kernel. */
   add(fd: number, listener: Listener): void {
-    this.#epoll ??= new Epoll((ready) => this.#serve(ready));
     this.#listeners.set(fd, listener);
-    this.#epoll.add(fd);
+    this.#pending.push([fd, listener]);
+    if (this.#pending.length === 1) setImmediate(() => this.#watchPending());
   }
 
-  /** Connections that are relayed already go on. */
+  /** To be called right before `fd` is closed. Connections that are relayed already go on. */
   remove(fd: number): void {
     const listener = this.#listeners.get(fd);
-    if (listener === undefined) return;
     this.#listeners.delete(fd);
-    this.#epoll?.remove(fd);
-    if (listener.proto === "udp")
+    if (listener?.proto === "udp" && this.#sessions.size > 0)
       for (const [key, session] of this.#sessions) if (session.listener === fd) this.#endSession(key, session);
   }
 
@@ -69,10 +78,23 @@ export class PortRelay {
     this.#epoll?.close();
     this.#epoll = undefined;
     this.#listeners.clear();
+    this.#pending = [];
     for (const socket of this.#connections) socket.destroy();
     for (const [key, session] of this.#sessions) this.#endSession(key, session);
     clearInterval(this.#sweep);
     this.#sweep = undefined;
+  }
+
+  /** In pieces: a container with ten thousand ports must not stop the event loop. */
+  #watchPending(): void {
+    const some = this.#pending.splice(0, WATCH_AT_ONCE);
+    for (const [fd, listener] of some) {
+      if (this.#listeners.get(fd) !== listener) continue;
+      this.#epoll ??= new Epoll((ready) => this.#serve(ready));
+      if (listener.proto === "udp") wantDatagramAddress(fd);
+      this.#epoll.add(fd);
+    }
+    if (this.#pending.length > 0) setImmediate(() => this.#watchPending());
   }
 
   #serve(fd: number): void {
@@ -126,7 +148,7 @@ export class PortRelay {
     return true;
   }
 
-  #startSession(key: string, fd: number, listener: Listener, peer: Peer): UdpSession | undefined {
+  #startSession(key: string, fd: number, listener: Listener, peer: DatagramPeer): UdpSession | undefined {
     const host = targetFor(listener.target, peer);
     if (host === undefined || this.#sessions.size >= MAX_UDP_SESSIONS || !isAllowed(peer.address, listener.allow))
       return undefined;
@@ -135,7 +157,7 @@ export class PortRelay {
     socket.on("message", (bytes, from) => {
       if (from.address !== host || from.port !== listener.containerPort || !this.#listeners.has(fd)) return;
       session.usedAt = performance.now();
-      sendDatagram(fd, bytes, peer.raw);
+      sendDatagram(fd, bytes, peer);
     });
     socket.on("error", () => this.#endSession(key, session));
     this.#sessions.set(key, session);
