@@ -1,3 +1,4 @@
+import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -24,6 +25,29 @@ export async function openTestStore(): Promise<TestStore> {
     async remove() {
       await store.close();
       await rm(root, { recursive: true, force: true });
+    },
+  };
+}
+
+/** Puts a wrapper before skopeo and buildah in PATH that notes each start; `started` gives and forgets the notes. */
+export function watchPrograms(directory: string): { started(): string[]; restore(): void } {
+  const path = process.env.PATH;
+  const bin = join(directory, "watched-bin");
+  const notes = join(directory, "programs");
+  mkdirSync(bin);
+  for (const program of ["skopeo", "buildah"]) {
+    writeFileSync(join(bin, program), `#!/bin/sh\necho ${program} >>${notes}\nPATH='${path}' exec ${program} "$@"\n`);
+    chmodSync(join(bin, program), 0o755);
+  }
+  process.env.PATH = `${bin}:${path}`;
+  return {
+    started() {
+      const text = existsSync(notes) ? readFileSync(notes, "utf8") : "";
+      writeFileSync(notes, "");
+      return text.split("\n").filter((line) => line !== "");
+    },
+    restore() {
+      process.env.PATH = path;
     },
   };
 }

@@ -57,7 +57,6 @@ describe("commit", () => {
       writeFileSync(join(merged, "n".repeat(120)), "long name");
       if (existsSync("/usr/sbin/setcap")) execFileSync("setcap", ["cap_setuid,cap_net_raw+ep", join(merged, "bin/sh")]);
     });
-    const start = performance.now();
     const id = await test.store.commit({
       upperDir: upper,
       imageId: base.id,
@@ -69,7 +68,6 @@ describe("commit", () => {
       changes: ["ENV B=2"],
       createdBy: "sh -c change",
     });
-    expect(performance.now() - start).toBeLessThan(1500);
     const image = await test.store.get("committed");
     expect(image).toMatchObject({ id, parent: base.id, comment: "why", author: "me", repoTags: ["committed:latest"] });
     expect(image.config).toEqual({ Cmd: ["sh"], Env: ["A=1", "B=2"], Labels: { x: "y" } });
