@@ -47,6 +47,11 @@ export class Forwarder {
   #timer: NodeJS.Timeout | undefined;
   #timerDelayMs = 0;
 
+  /** So little is under way that waiting for company makes things slower, not faster. */
+  get isQuiet(): boolean {
+    return this.#waiting <= limits.quietInFlight;
+  }
+
   get inFlight(): number {
     return this.#waiting;
   }
@@ -201,7 +206,11 @@ class Exchange implements Asker {
     const upstream = this.#order[this.#asked % this.#order.length]!;
     this.#asked++;
     this.#nextAt = now + limits.attemptMs;
-    this.#attempts.push({ upstream, attempt: upstream.ask(this.message, this, now), open: true });
+    this.#attempts.push({
+      upstream,
+      attempt: upstream.ask(this.message, this, { now, atOnce: this.#forwarder.isQuiet }),
+      open: true,
+    });
   }
 
   tick(now: number): void {

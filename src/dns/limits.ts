@@ -10,6 +10,8 @@ export const limits = {
   /** Names pointing at more addresses than this are answered in part (rotated). */
   maxAddresses: 256,
   inFlight: 1024,
+  /** Up to so many under way, datagrams are not gathered but sent at once. */
+  quietInFlight: 2,
   inFlightPerSandbox: 256,
   /** Clients waiting for one forwarded question. */
   waitersPerQuery: 256,

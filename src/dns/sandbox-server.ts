@@ -1,6 +1,6 @@
 import { createServer, type Server, type Socket } from "node:net";
 import { UdpPort } from "../kernel/udp.js";
-import { flushDatagrams, putDatagram } from "../kernel/udp-outbox.js";
+import { flushDatagrams, putDatagram, sendDatagram } from "../kernel/udp-outbox.js";
 import type { Client, Forwarder } from "./forward.js";
 import { limits } from "./limits.js";
 import { rcode } from "./message.js";
@@ -62,7 +62,9 @@ export class SandboxServer {
     });
     this.#udp.onDatagrams((bytes, peer) => {
       const length = this.#answer(bytes, false, (answer) => {
-        if (!this.#closed) putDatagram(this.#udp.fd, answer, peer);
+        if (this.#closed) return;
+        if (this.#forwarder.isQuiet) sendDatagram(this.#udp.fd, answer, peer);
+        else putDatagram(this.#udp.fd, answer, peer);
       });
       if (length > 0) this.#udp.send(out.subarray(0, length), peer);
     });

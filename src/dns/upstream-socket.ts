@@ -31,8 +31,8 @@ export class UpstreamSocket {
     return this.#sent >= limits.upstreamSocketQueries || this.#closed;
   }
 
-  /** Sends the query under a new id, which is returned. */
-  send(query: Uint8Array, asker: Asker): number {
+  /** Sends the query under a new id, which is returned: at once, or together with others. */
+  send(query: Uint8Array, asker: Asker, atOnce: boolean): number {
     let id = randomUint16();
     while (this.#askers.has(id)) id = randomUint16();
     this.#askers.set(id, asker);
@@ -40,7 +40,8 @@ export class UpstreamSocket {
     message.set(query, 0);
     message[0] = id >> 8;
     message[1] = id & 255;
-    if (this.#client !== undefined) this.#client.send(message.subarray(0, query.length));
+    if (this.#client !== undefined && atOnce) this.#client.send(message.subarray(0, query.length));
+    else if (this.#client !== undefined) this.#client.put(message.subarray(0, query.length));
     // not before the caller has noted its attempt
     else setImmediate(() => this.#fail());
     return id;

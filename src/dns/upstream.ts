@@ -45,12 +45,13 @@ export class Upstream {
     this.port = port;
   }
 
-  ask(query: Uint8Array, asker: Asker, now: number): Attempt {
+  ask(query: Uint8Array, asker: Asker, when: { readonly now: number; readonly atOnce: boolean }): Attempt {
+    const { now } = when;
     // Questions of one millisecond go by one socket: they leave, and their answers come, in one system call.
     if (now !== this.#lastUse) this.#slot = randomUint16() % limits.upstreamSockets;
     this.#lastUse = now;
     const socket = this.#socket();
-    return { socket, id: socket.send(query, asker) };
+    return { socket, id: socket.send(query, asker, when.atOnce) };
   }
 
   /** Asked last for a while. */
