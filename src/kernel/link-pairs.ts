@@ -1,4 +1,4 @@
-import type { NsRef } from "../plan/objects.js";
+import { HOST_NS, type NsRef } from "../plan/objects.js";
 import type { LinkGroups } from "./marks.js";
 import type { NamespacePool } from "./namespace-pool.js";
 import { attributes, i32, u32 } from "./netlink/codec.js";
@@ -41,6 +41,7 @@ export class LinkPairs {
   readonly #groups: LinkGroups;
   readonly #seen = new Map<NsRef, NamespaceLinks | undefined>();
   #everything = false;
+  #pinned: readonly NsRef[] | undefined;
   /** "own index/peer's index" → far ends that say so */
   readonly #peers = new Map<string, { readonly ns: NsRef; readonly link: SeenLink }[]>();
 
@@ -98,7 +99,7 @@ export class LinkPairs {
 
   #nearEnd(ns: NsRef, peer: SeenLink): { readonly ns: NsRef; readonly link: SeenLink } | undefined {
     const id = peer.values.IFLA_LINK_NETNSID;
-    for (const other of ["", ...this.#pool.list()]) {
+    for (const other of this.#names()) {
       if (other === ns || nsidOf(this.#pool, ns, other) !== id) continue;
       const link = getLinks(this.#pool.route(other), [{ index: peer.values.IFLA_LINK ?? 0 }])[0];
       return link?.group === this.#groups.own ? { ns: other, link } : undefined;
@@ -108,7 +109,13 @@ export class LinkPairs {
 
   #lookEverywhere(): void {
     this.#everything = true;
-    for (const ns of ["", ...this.#pool.list()]) this.look(ns);
+    for (const ns of this.#names()) this.look(ns);
+  }
+
+  /** The host's namespace first: nearly all near ends are there. */
+  #names(): readonly NsRef[] {
+    this.#pinned ??= this.#pool.list();
+    return [HOST_NS, ...this.#pinned];
   }
 
   #remember(ns: NsRef, peer: SeenLink): void {

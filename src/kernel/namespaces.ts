@@ -95,8 +95,11 @@ export function listNamespaces(directory: string): string[] {
 
 /** All namespaces are files of one file system (nsfs), so that its device number tells them. */
 export function isPinned(path: string): boolean {
-  return statSync(path, { throwIfNoEntry: false })?.dev === statSync("/proc/self/ns/net").dev;
+  nsfs ??= statSync("/proc/self/ns/net").dev;
+  return statSync(path, { throwIfNoEntry: false })?.dev === nsfs;
 }
+
+let nsfs: number | undefined;
 
 function comeBack(fd: number): void {
   if (libc.setns(fd, CLONE_NEWNET) === 0) return;

@@ -32,7 +32,7 @@ export function observe(context: ObserveContext, scope: ObserveScope): KernelObj
     const looked = names.map((ns) => pairs.look(ns)).filter((found) => found !== undefined);
     const present = new Set(looked.map(({ ns }) => ns));
     for (const found of looked) out.push(...observeNamespace(context, pairs, found));
-    for (const { ns } of looked)
+    for (const { ns } of scope.scope === "namespaces" ? looked : [])
       if (ns !== HOST_NS) for (const near of pairs.nearEndsOf(ns, present)) out.push(...linkObjects(pairs, near.ns, [near.link]));
   }
   for (const ns of names) out.push(...observeNft(pool, ns));

@@ -1,11 +1,11 @@
 import { execFileSync } from "node:child_process";
-import { randomBytes } from "node:crypto";
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Logger } from "../../src/base/log.js";
 import { type Kernel, startKernel } from "../../src/kernel/index.js";
 import { umount } from "../../src/kernel/mounts.js";
+import { makeNamespace, removeNamespace } from "../../src/kernel/namespaces.js";
 import type { KernelObject } from "../../src/plan/objects.js";
 import type { ApplyResult, Batch } from "../../src/plan/port.js";
 
@@ -28,10 +28,10 @@ export interface Lab {
 
 /** A fresh namespace as the host's, with lo up, and a kernel thread in it. */
 export async function openLab(): Promise<Lab> {
-  const id = `lst${randomBytes(3).toString("hex")}`;
   const execRoot = mkdtempSync(join(tmpdir(), "lst-exec-"));
-  run("ip", "netns", "add", id);
-  run("ip", "-n", id, "link", "set", "lo", "up");
+  const hostNetns = join(execRoot, "host");
+  makeNamespace(hostNetns, () => undefined);
+  run("nsenter", `--net=${hostNetns}`, "ip", "link", "set", "lo", "up");
   const warnings: string[] = [];
   const quiet = () => undefined;
   const log: Logger = {
@@ -40,7 +40,7 @@ export async function openLab(): Promise<Lab> {
     warn: (message, fields) => warnings.push(`${message} ${JSON.stringify(fields)}`),
     error: (message, fields) => warnings.push(`${message} ${JSON.stringify(fields)}`),
   };
-  const kernel = await startKernel({ execRoot, group: GROUP, hostNetns: `/run/netns/${id}`, log });
+  const kernel = await startKernel({ execRoot, group: GROUP, hostNetns, log });
   const apply = async (...batches: Batch[]) => kernel.apply(batches);
   const demand = async (batch: Batch): Promise<ApplyResult> => {
     const result = await kernel.apply([batch]);
@@ -51,7 +51,7 @@ export async function openLab(): Promise<Lab> {
   return {
     kernel,
     warnings,
-    host: (...command) => run("nsenter", `--net=/run/netns/${id}`, ...command),
+    host: (...command) => run("nsenter", `--net=${hostNetns}`, ...command),
     inside: (name, ...command) => run("nsenter", `--net=${join(execRoot, "netns", name)}`, ...command),
     apply,
     put: (...objects) => demand(objects.map((object) => ({ op: "put", object }))),
@@ -59,8 +59,8 @@ export async function openLab(): Promise<Lab> {
     async close() {
       await kernel.close();
       for (const name of readdirSync(join(execRoot, "netns"))) umount(join(execRoot, "netns", name));
+      removeNamespace(hostNetns);
       rmSync(execRoot, { recursive: true, force: true });
-      run("ip", "netns", "del", id);
     },
   };
 }
