@@ -1,4 +1,4 @@
-import { refuse } from "../base/errors.js";
+import { RefusalError, refuse } from "../base/errors.js";
 import type { AttachSession, ExecRequest, ExecStatus } from "../containers/contract.js";
 import type { Container } from "../model/index.js";
 import { newId } from "./clock.js";
@@ -93,8 +93,11 @@ export class Execs {
       };
     } catch (error) {
       exec.running = false;
-      exec.exitCode ??= /executable file not found|no such file/i.test(String(error)) ? 127 : 126;
-      throw error;
+      // Docker's code for every command that could not be started in a container that runs.
+      exec.exitCode ??= 126;
+      if (options.detach || !(error instanceof RefusalError) || error.status !== 400) throw error;
+      // The client has asked for a stream: it gets the reason on it, and the exit code from inspect.
+      return endedSession(`${error.message}\r\n`);
     }
   }
 
@@ -143,4 +146,15 @@ export class Execs {
       ids.splice(i, 1);
     }
   }
+}
+
+/** A session whose only output is this text. */
+function endedSession(text: string): AttachSession {
+  return {
+    onOutput: (listener) => listener({ stream: "stdout", data: Buffer.from(text) }),
+    write: () => undefined,
+    endInput: () => undefined,
+    ended: Promise.resolve(),
+    close: () => undefined,
+  };
 }

@@ -2,7 +2,7 @@ import { KernelError, refuse } from "../../base/errors.js";
 import type { Logger } from "../../base/log.js";
 import { closeDescriptor } from "../../kernel/epoll.js";
 import type { PortMapping } from "../../model/network.js";
-import { allocatePorts, hostPortText, type PortRequest, TakenPorts } from "../../model/ports.js";
+import { allocatePorts, hostPortText, type PortRequest, TakenPorts, takePorts } from "../../model/ports.js";
 import { HOST_NS } from "../../plan/objects.js";
 import type { KernelPort, SocketRequest } from "../../plan/port.js";
 import { PortRelay, type PortTarget } from "./relay.js";
@@ -79,8 +79,7 @@ export class PortReservations {
 
   /** Reserves what an endpoint has already: after a restart of the engine, or with ports that were chosen elsewhere. */
   async reserve(endpointId: string, endpointName: string, mappings: readonly PortMapping[], target: PortTarget): Promise<void> {
-    const fixed = mappings.map((m) => ({ ...m, hostIps: [m.hostIp], first: m.hostPort, last: m.hostPort }));
-    const chosen = allocatePorts(fixed, this.taken, { dynamicStart: 0 });
+    const chosen = takePorts(mappings, this.taken);
     if (!chosen.ok) return refuse(chosen.error.status, connectivityText(endpointId, endpointName, chosen.error.message));
     try {
       await this.#hold(endpointId, mappings, target);
@@ -110,11 +109,14 @@ export class PortReservations {
   async #hold(endpointId: string, mappings: readonly PortMapping[], target: PortTarget): Promise<void> {
     const wanted = this.#sockets(mappings);
     const descriptors = await this.#open(wanted);
+    const fds = descriptors.map((d) => d.fd);
     const before = this.#byEndpoint.get(endpointId);
-    this.#byEndpoint.set(endpointId, {
-      mappings: [...(before?.mappings ?? []), ...mappings],
-      descriptors: [...(before?.descriptors ?? []), ...descriptors.map((d) => d.fd)],
-    });
+    this.#byEndpoint.set(
+      endpointId,
+      before === undefined
+        ? { mappings, descriptors: fds }
+        : { mappings: before.mappings.concat(mappings), descriptors: before.descriptors.concat(fds) },
+    );
     for (const { fd, mapping } of descriptors)
       if (mapping.proto !== "sctp")
         this.#relay.add(fd, { proto: mapping.proto, containerPort: mapping.containerPort, target, allow: mapping.allow ?? [] });
@@ -135,23 +137,15 @@ export class PortReservations {
   /** One dual-stack socket for a pair of 0.0.0.0 and ::, else one per mapping: descriptors are the scarce thing (20,000 at most). */
   #sockets(mappings: readonly PortMapping[]): readonly Wanted[] {
     const out: Wanted[] = [];
-    const open = new Map<string, PortMapping>();
-    for (const mapping of mappings) {
+    for (let i = 0; i < mappings.length; i++) {
+      const mapping = mappings[i]!;
       if (mapping.proto === "sctp" && !this.#sctp) continue;
-      if (mapping.hostIp.includes(":") && !this.#ipv6) continue;
-      if (mapping.hostIp === "0.0.0.0") open.set(`${mapping.proto} ${mapping.hostPort}`, mapping);
-      else if (mapping.hostIp === "::") {
-        const key = `${mapping.proto} ${mapping.hostPort}`;
-        const v4 = open.get(key);
-        open.delete(key);
-        out.push(
-          v4 === undefined
-            ? single(mapping)
-            : { socket: { ...single(mapping).socket, dualStack: true }, mappings: [v4, mapping] },
-        );
-      } else out.push(single(mapping));
+      const next = mappings[i + 1];
+      if (this.#ipv6 && next !== undefined && areBothFamilies(mapping, next)) {
+        out.push({ socket: socketOf(next, true), mappings: [mapping, next] });
+        i++;
+      } else if (this.#ipv6 || !mapping.hostIp.includes(":")) out.push(single(mapping));
     }
-    for (const mapping of open.values()) out.push(single(mapping));
     return out;
   }
 
@@ -204,11 +198,17 @@ export class PortReservations {
   }
 }
 
-function single(mapping: PortMapping): Wanted {
+/** As `allocatePorts` makes them: next to each other. */
+const areBothFamilies = (a: PortMapping, b: PortMapping): boolean =>
+  a.hostIp === "0.0.0.0" && b.hostIp === "::" && a.hostPort === b.hostPort && a.proto === b.proto;
+
+const single = (mapping: PortMapping): Wanted => ({ socket: socketOf(mapping, false), mappings: [mapping] });
+
+function socketOf(mapping: PortMapping, dualStack: boolean): SocketRequest {
   const { proto: type, hostIp: address, hostPort: port } = mapping;
-  const base = { ns: HOST_NS, type, address, port };
   // UDP sockets with SO_REUSEADDR may share a port, which is what a reservation is there to prevent.
-  return { socket: type === "udp" ? base : { ...base, reuseAddress: true, backlog: BACKLOG }, mappings: [mapping] };
+  if (type === "udp") return { ns: HOST_NS, type, address, port, dualStack };
+  return { ns: HOST_NS, type, address, port, dualStack, reuseAddress: true, backlog: BACKLOG };
 }
 
 function mayTryAnother(request: PortRequest, mapping: PortMapping): boolean {
