@@ -134,6 +134,7 @@ export class OciRuntime implements ContainerRuntime {
   }
 
   async resize(containerId: string, height: number, width: number): Promise<void> {
+    if (!this.#context.exits.isRunning(containerId)) refuse(409, `Container ${containerId} is not running`);
     resizeTerminal(this.#context.paths.run(containerId).control, height, width);
   }
 

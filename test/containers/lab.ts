@@ -47,11 +47,18 @@ export class Lab {
     });
   }
 
-  async close(): Promise<void> {
+  /** Ends and removes all containers made so far. */
+  async clear(): Promise<void> {
     for (const id of this.#ids) {
-      await this.runtime.cleanup(id).catch(() => {});
+      await this.runtime.cleanup(id);
       await this.runtime.removeStorage(id);
     }
+    this.#ids.clear();
+    this.exits.length = 0;
+  }
+
+  async close(): Promise<void> {
+    await this.clear();
     await this.runtime.close();
     for (const id of entries(join(this.execRoot, "containers"))) umount(join(this.execRoot, "containers", id, "rootfs"));
     rmSync(this.root, { recursive: true, force: true });
@@ -170,7 +177,7 @@ function makeBusyboxRoot(root: string): void {
   chmodSync(join(root, "tmp"), 0o1777);
   copyFileSync("/bin/busybox", join(root, "bin/busybox"));
   const applets =
-    "sh cat echo env printenv sleep ls id pwd hostname true false head dd ps kill mount umount touch stat tail yes md5sum seq grep tty stty nc ip wc mkdir dmesg ulimit date readlink chroot mknod trap unshare";
+    "sh cat echo env printenv sleep ls id pwd hostname true false head dd ps kill mount umount touch stat tail yes md5sum seq grep tty stty nc ip wc mkdir df tr dmesg ulimit date readlink chroot mknod trap unshare";
   for (const applet of applets.split(" ")) symlinkSync("busybox", join(root, "bin", applet));
   writeFileSync(join(root, "etc/passwd"), "root:x:0:0:root:/root:/bin/sh\nann:x:1000:1001::/home/ann:/bin/sh\n");
   writeFileSync(join(root, "etc/group"), "root:x:0:\nann:x:1001:\naudio:x:29:ann\nvideo:x:44:\n");
