@@ -1,5 +1,5 @@
 import { orRefuse } from "../base/errors.js";
-import { listNetworks, type Network, pruneSelection, removeNetwork, resolveNetwork } from "../model/index.js";
+import { blockRemovals, listNetworks, type Network, pruneSelection, removeNetwork, resolveNetwork } from "../model/index.js";
 import { remoteEndpoints } from "./cluster-link.js";
 import { connect, disconnect } from "./connect.js";
 import { networkEvent } from "./container-events.js";
@@ -16,7 +16,7 @@ export function createNetworks(ctx: EngineContext, names: NamesService): Network
 
   const removeOne = async (network: Network): Promise<void> => {
     const decision = orRefuse(removeNetwork(ctx.state, network));
-    await ctx.committer.transact(decision.changes, decision.owners);
+    await ctx.committer.transact([...decision.changes, ...blockRemovals(ctx.state, network.id)], decision.owners);
     await names.removeNetwork(network.id);
     networkEvent(ctx, network, "destroy");
   };

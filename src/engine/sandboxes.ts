@@ -16,6 +16,7 @@ import {
   sandboxOfContainer,
   setPorts,
 } from "../model/index.js";
+import { withBlocks } from "./blocks.js";
 import { newId } from "./clock.js";
 import { retryOnConflict } from "./cluster-link.js";
 import { networkEvent } from "./container-events.js";
@@ -62,7 +63,11 @@ async function joinOnce(ctx: EngineContext, names: NamesService, container: Cont
   const host = hostOf(ctx, container);
   if (host !== container) return networkingOf(ctx, container);
   const sandbox = newSandbox(container);
-  const joins = container.networks.map((request): JoinRequest => joinRequest(container, networkOf(ctx, request), request));
+  const joins: JoinRequest[] = [];
+  for (const request of container.networks) {
+    const network = networkOf(ctx, request);
+    joins.push(await withBlocks(ctx, network, joinRequest(container, network, request)));
+  }
   if (needsGateway(joins.map((j) => j.network))) {
     const gateway = await gatewayNetwork(ctx, async (r) => (await makeNetwork(ctx, names, r)).network);
     joins.push(gatewayJoin(gateway, sandbox.id, exposedPorts(container)));

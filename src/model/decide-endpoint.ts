@@ -1,6 +1,7 @@
 import { type Refusal, refusal } from "../base/errors.js";
-import { ipToBytes, parseIp } from "../base/ip.js";
+import { bigIntToIp, ipToBytes, parseIp, parsePrefix, prefixContains, prefixRange } from "../base/ip.js";
 import { fail, ok, type Result } from "../base/result.js";
+import type { AddressSpace } from "./address-space.js";
 import { bridgeOptionsOf } from "./bridge-options.js";
 import { checkEndpointRequest, isUserDefined } from "./connect-rules.js";
 import type { EndpointRequest } from "./container.js";
@@ -20,6 +21,8 @@ export interface JoinRequest {
   readonly endpointId: string;
   /** Random; each 7 hex digits of it are a candidate for the name of the host's end, so 16 bytes give four. */
   readonly random: Uint8Array;
+  /** routed driver: only addresses of these blocks are this host's to give (first address of each kept back for the host itself). */
+  readonly within?: readonly string[];
   /** Name of the endpoint where it is not the container's (docker_gwbridge: "gateway_<12 hex>"). */
   readonly name?: string;
 }
@@ -68,7 +71,7 @@ export function attach(state: ModelState, request: AttachRequest): Result<Endpoi
       const clash = state.index.endpointByName.get(network.id)?.has(name) || made.some((e) => e.networkId === network.id);
       if (clash) return fail(refusal(403, `endpoint with name ${name} already exists in network ${network.name}`));
     }
-    const addresses = chooseAddresses(state, network, join.request);
+    const addresses = chooseAddresses(state, network, join.request, join.within);
     if (!addresses.ok) return addresses;
     const common = {
       ...addresses.value,
@@ -208,6 +211,7 @@ function chooseAddresses(
   state: ModelState,
   network: Network,
   request: EndpointRequest,
+  within: readonly string[] | undefined,
 ): Result<{ readonly ipv4?: string; readonly ipv6?: string }, Refusal> {
   const out: { ipv4?: string; ipv6?: string } = {};
   for (const family of [4, 6] as const) {
@@ -218,12 +222,14 @@ function chooseAddresses(
     if (asked !== undefined) {
       const space = spaces.find((s) => s.contains(asked));
       if (space === undefined || space.isTaken(asked)) return fail(refusal(403, "Address already in use", field));
+      if (within !== undefined && !inBlocks(asked, within))
+        return fail(refusal(403, `address ${asked} belongs to another host's block of network ${network.name}`, field));
       out[field] = asked;
       continue;
     }
     let free: string | undefined;
     for (const space of spaces) {
-      free = space.firstFree();
+      free = within === undefined ? space.firstFree() : firstFreeWithin(space, within);
       if (free !== undefined) break;
     }
     if (free === undefined)
@@ -233,6 +239,27 @@ function chooseAddresses(
     out[field] = free;
   }
   return ok(out);
+}
+
+function inBlocks(address: string, blocks: readonly string[]): boolean {
+  return blocks.some((block) => {
+    const prefix = parsePrefix(block)!;
+    return prefixContains(prefix, address) && prefix.address !== address;
+  });
+}
+
+/** Blocks are small (64 addresses): looked through one by one. */
+export function firstFreeWithin(space: AddressSpace, blocks: readonly string[]): string | undefined {
+  for (const block of blocks) {
+    const prefix = parsePrefix(block);
+    if (prefix === undefined || prefix.family !== space.pool.family) continue;
+    const { first, last } = prefixRange(prefix);
+    for (let n = first + 1n; n <= last; n++) {
+      const address = bigIntToIp(n, prefix.family);
+      if (!space.isTaken(address)) return address;
+    }
+  }
+  return undefined;
 }
 
 /** The user's aliases and the short id; the default bridge and its like have no names. */

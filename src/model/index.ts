@@ -1,5 +1,6 @@
 export { AddressSpace } from "./address-space.js";
 export { applyChanges, emptyState, inverseOf } from "./apply.js";
+export { blockRemovals, blocksOfNetwork, claimBlocks } from "./blocks.js";
 export * from "./bridge-options.js";
 export * from "./connect-rules.js";
 export type * from "./container.js";

@@ -153,24 +153,39 @@ export function parseAllow(allow: readonly string[]): Result<readonly string[], 
 
 /** Host ports in use by published ports. Every question is one look into a hash. */
 export class TakenPorts {
-  readonly #byAddress = new Map<string, Set<number>>();
+  readonly #byProtocol = {
+    tcp: new Map<string, Set<number>>(),
+    udp: new Map<string, Set<number>>(),
+    sctp: new Map<string, Set<number>>(),
+  };
 
   has(proto: PortProtocol, hostIp: string, port: number): boolean {
-    return this.#byAddress.get(`${proto} ${hostIp}`)?.has(port) ?? false;
+    return this.#byProtocol[proto].get(hostIp)?.has(port) ?? false;
   }
 
   add(proto: PortProtocol, hostIp: string, port: number): void {
-    const key = `${proto} ${hostIp}`;
-    const ports = this.#byAddress.get(key);
-    if (ports === undefined) this.#byAddress.set(key, new Set([port]));
+    const ports = this.#byProtocol[proto].get(hostIp);
+    if (ports === undefined) this.#byProtocol[proto].set(hostIp, new Set([port]));
     else ports.add(port);
   }
 
   delete(proto: PortProtocol, hostIp: string, port: number): void {
-    const key = `${proto} ${hostIp}`;
-    const ports = this.#byAddress.get(key);
-    if (ports?.delete(port) && ports.size === 0) this.#byAddress.delete(key);
+    const ports = this.#byProtocol[proto].get(hostIp);
+    if (ports?.delete(port) && ports.size === 0) this.#byProtocol[proto].delete(hostIp);
   }
+}
+
+/** Takes ports that were chosen before (an endpoint's own, after a restart of the engine); all or nothing, Docker's 500 text. */
+export function takePorts(mappings: readonly PortMapping[], taken: TakenPorts): Result<undefined, Refusal> {
+  for (let i = 0; i < mappings.length; i++) {
+    const m = mappings[i]!;
+    if (taken.has(m.proto, m.hostIp, m.hostPort)) {
+      for (const before of mappings.slice(0, i)) taken.delete(before.proto, before.hostIp, before.hostPort);
+      return fail(alreadyAllocated(m.hostIp, m.hostPort));
+    }
+    taken.add(m.proto, m.hostIp, m.hostPort);
+  }
+  return ok(undefined);
 }
 
 /**
@@ -216,8 +231,11 @@ export function allocatePorts(
 function noPort(request: PortRequest, taken: TakenPorts): Refusal {
   if (request.first === 0) return refusal(500, "all ports are allocated");
   const hostIp = request.hostIps.find((ip) => taken.has(request.proto, ip, request.last)) ?? request.hostIps[0]!;
-  return refusal(500, `Bind for ${hostIp}:${request.last} failed: port is already allocated`);
+  return alreadyAllocated(hostIp, request.last);
 }
+
+const alreadyAllocated = (hostIp: string, port: number): Refusal =>
+  refusal(500, `Bind for ${hostIp}:${port} failed: port is already allocated`);
 
 /** "0.0.0.0:80", "[::]:80": an address with a port, as `docker port` and listen errors write it. */
 export const hostPortText = (hostIp: string, port: number): string =>
