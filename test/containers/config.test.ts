@@ -110,7 +110,7 @@ describe("process", () => {
     expect(text.endsWith("\n0")).toBe(true);
   });
 
-  it("is restarted below an init", async () => {
+  it("runs below an init", async () => {
     if (lab.runtime.runtimeName !== "crun") return;
     const c = lab.container(["sh", "-c", "cat /proc/1/comm"], {}, { Init: true });
     const { findProgram } = await import("../../src/containers/host.js");
@@ -219,7 +219,7 @@ describe("namespaces", () => {
     const donor = lab.container(["sh", "-c", "echo shared > /dev/shm/f; sleep 100"], {}, { IpcMode: "shareable" });
     await lab.run(donor);
     const text = await sh(
-      "sleep 0.2; cat /dev/shm/f; tr "\\0" " " < /proc/1/cmdline",
+      "sleep 0.2; cat /dev/shm/f; tr '\\0' ' ' < /proc/1/cmdline",
       {},
       { IpcMode: `container:${donor.id}`, PidMode: `container:${donor.id}` },
     );

@@ -70,12 +70,16 @@ describe("resources", () => {
   });
 
   it("has its processes listed as by ps on the host", async () => {
-    const c = lab.container(["sh", "-c", "sleep 7777 & sleep 8888"]);
+    const c = lab.container(["sh", "-c", "sleep 7777 & sleep 8888; true"]);
     const pid = await lab.run(c);
     await expect.poll(async () => (await lab.runtime.pids(c.id)).length).toBe(3);
     const top = await lab.runtime.top(c.id, "");
     expect(top.Titles).toEqual(["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"]);
-    expect(top.Processes.map((row) => row[7]).sort()).toEqual(["sh -c sleep 7777 & sleep 8888", "sleep 7777", "sleep 8888"]);
+    expect(top.Processes.map((row) => row[7]).sort()).toEqual([
+      "sh -c sleep 7777 & sleep 8888; true",
+      "sleep 7777",
+      "sleep 8888",
+    ]);
     expect(top.Processes.map((row) => row[1])).toContain(String(pid));
     expect((await lab.runtime.top(c.id, "-o pid,args")).Titles).toEqual(["PID", "COMMAND"]);
     await expect(lab.runtime.top(c.id, "-o args")).rejects.toMatchObject({ message: "Couldn't find PID field in ps output" });
