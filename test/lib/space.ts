@@ -1,0 +1,68 @@
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { statSync } from "node:fs";
+import { must, type Ran, type RunOptions, run } from "./run.js";
+
+/** A network namespace that stands for one machine: what is run in it sees only its network. */
+export class Space {
+  constructor(
+    readonly name: string,
+    /** Address of eth0, "" before it has one */
+    readonly ip: string,
+  ) {}
+
+  get path(): string {
+    return `/run/netns/${this.name}`;
+  }
+
+  /** Inode of the namespace: two processes share a network when theirs are equal. */
+  get inode(): number {
+    return statSync(this.path).ino;
+  }
+
+  run(program: string, args: readonly string[] = [], options: RunOptions = {}): Promise<Ran> {
+    return run("nsenter", [`--net=${this.path}`, "--", program, ...args], options);
+  }
+
+  /** Splits at blanks: `out("ip -4 addr show docker0")`; stdout, or throws. */
+  out(commandLine: string, options: RunOptions = {}): Promise<string> {
+    const [program, ...args] = commandLine.split(" ");
+    return must(`${commandLine} in ${this.name}`, this.run(program!, args, options));
+  }
+
+  /** A program that runs on in here until it is killed. */
+  spawn(program: string, args: readonly string[]): ChildProcess {
+    return spawn("nsenter", [`--net=${this.path}`, "--", program, ...args], { stdio: ["ignore", "pipe", "pipe"] });
+  }
+
+  async pings(address: string, waitSeconds = 2): Promise<boolean> {
+    return (await this.run("ping", ["-c1", `-W${waitSeconds}`, address])).code === 0;
+  }
+
+  /** The body, or "" when there is no answer in time or its status is not 2xx. */
+  async fetch(url: string, timeoutSeconds = 2): Promise<string> {
+    const ran = await this.run("curl", ["-gsSf", "-m", String(timeoutSeconds), url]);
+    return ran.code === 0 ? ran.stdout.trimEnd() : "";
+  }
+
+  /** One datagram and the line that comes back, "" when none does within two seconds. */
+  async udp(address: string, port: number, text: string): Promise<string> {
+    const script = 'exec 3<>"/dev/udp/$0/$1"; echo "$2" >&3; read -r -t 2 -u 3 line; echo "$line"';
+    return (await this.run("bash", ["-c", script, address, String(port), text])).stdout.trimEnd();
+  }
+}
+
+/** ip(8) outside of any namespace of ours: only for making, joining and removing namespaces. */
+export async function ip(...args: string[]): Promise<string> {
+  return must(`ip ${args.join(" ")}`, run("ip", args));
+}
+
+/** Nothing is in it but lo, which is down. */
+export async function makeSpace(name: string, address = ""): Promise<Space> {
+  await ip("netns", "add", name);
+  return new Space(name, address);
+}
+
+/** Synchronous, and silent about a namespace that is not there: it also runs when the test process ends early. */
+export function removeSpace(name: string): void {
+  spawnSync("ip", ["netns", "del", name], { stdio: "ignore" });
+}
