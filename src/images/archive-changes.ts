@@ -22,8 +22,11 @@ export interface PathChange {
 export async function changes(upperDir: string, lowerDirs: readonly string[]): Promise<readonly PathChange[]> {
   const out: PathChange[] = [];
   const shared: string[] = [];
-  async function walk(path: string): Promise<void> {
-    for (const entry of await readdir(join(upperDir, path), { withFileTypes: true })) {
+  /** False: nothing but mount points of ours. */
+  async function walk(path: string): Promise<boolean> {
+    const entries = await readdir(join(upperDir, path), { withFileTypes: true });
+    let hidden = 0;
+    for (const entry of entries) {
       const child = `${path}/${entry.name}`;
       const info = await lstat(join(upperDir, child)).catch(() => undefined);
       if (info === undefined) continue;
@@ -32,11 +35,20 @@ export async function changes(upperDir: string, lowerDirs: readonly string[]): P
         if (below !== undefined) out.push({ Path: child, Kind: ChangeKind.Deleted });
         continue;
       }
+      if (below === undefined && isMountPoint(child, info)) {
+        hidden++;
+        continue;
+      }
+      const at = out.length;
       out.push({ Path: child, Kind: below === undefined ? ChangeKind.Added : ChangeKind.Modified });
       if (!info.isDirectory()) continue;
       if (below?.isDirectory()) shared.push(child);
-      await walk(child);
+      if (!(await walk(child))) {
+        out.splice(at, 1);
+        hidden++;
+      }
     }
+    return hidden === 0 || hidden < entries.length;
   }
   await walk("");
   for (const directory of await opaqueDirectories(upperDir, shared)) {
@@ -45,6 +57,20 @@ export async function changes(upperDir: string, lowerDirs: readonly string[]): P
       if (!present.has(name)) out.push({ Path: `${directory}/${name}`, Kind: ChangeKind.Deleted });
   }
   return out.sort((a, b) => (a.Path < b.Path ? -1 : a.Path > b.Path ? 1 : 0));
+}
+
+const mountPoints = new Set(
+  "/.dockerenv /etc/hostname /etc/hosts /etc/resolv.conf /etc/mtab /dev /dev/console /dev/mqueue /dev/pts /dev/shm /proc /sys".split(
+    " ",
+  ),
+);
+
+/**
+ * Empty files and directories that exist only so that the engine can mount over them. Docker keeps them in a layer of their
+ * own below the writable one, so its `diff` and `commit` do not show them.
+ */
+export function isMountPoint(path: string, info: { isFile(): boolean; readonly size: number }): boolean {
+  return mountPoints.has(path) && (!info.isFile() || info.size === 0);
 }
 
 export function isWhiteout(info: Stats): boolean {

@@ -110,6 +110,7 @@ async function ensureBases(
   const ids = new Map<string, string>();
   for (const ref of images) {
     let found = findImage(await context.index.read(), ref);
+    if (found === undefined && (await context.makeBuiltin(ref))) found = findImage(await context.index.read(), ref);
     if (found === undefined || request.pull) {
       const reference = orRefuse(parseReference(ref));
       const auth = authFor(request.auth, reference.domain);

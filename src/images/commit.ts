@@ -6,6 +6,7 @@ import { Readable } from "node:stream";
 import { orRefuse } from "../base/errors.js";
 import type { ImageRuntimeConfig } from "../model/container.js";
 import { outputOf } from "./archive.js";
+import { isMountPoint } from "./archive-changes.js";
 import { applyChanges } from "./changes.js";
 import { nameOf } from "./import.js";
 import { writeUncompressed } from "./layer-file.js";
@@ -99,6 +100,7 @@ async function* convert(upperDir: string): AsyncGenerator<Buffer> {
       yield whiteout(entry, `${path.slice(0, slash + 1)}.wh.${path.slice(slash + 1)}`);
       continue;
     }
+    if (entry.type === "0" && isMountPoint(path.slice(1), { isFile: () => true, size: entry.size })) continue;
     const pax = new Map([...entry.pax].filter(([key]) => !/^SCHILY\.xattr\.(trusted|user)\.overlay\./.test(key)));
     yield writeHeader({ path: entry.path, type: entry.type, header: entry.header, size: entry.size, pax });
     yield* entry.content();

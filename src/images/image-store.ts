@@ -22,6 +22,8 @@ import { addNames } from "./storage-write.js";
 
 type Change = Parameters<Parameters<ImageStore["onChange"]>[0]>[0];
 
+const builtinName = "docker.io/library/busybox:latest";
+
 /**
  * Opens (or makes) the image storage below dataRoot. Only one engine may use a dataRoot at a time.
  * The machine's own container configuration (/etc/containers, ~/.docker) is not used. The one file outside dataRoot and execRoot is
@@ -36,7 +38,30 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Imag
   const notify = (action: Change["action"], id: string, name: string) => {
     for (const listener of listeners) listener({ action, id, name });
   };
-  const registries: RegistryContext = { storage, index, metadata };
+  let making: Promise<void> | undefined;
+  /** Callers at the same time share one making. */
+  const ensureBuiltin = () => {
+    making ??= makeIfMissing().finally(() => {
+      making = undefined;
+    });
+    return making;
+  };
+  const makeIfMissing = async () => {
+    if ((await index.read()).byName.has(builtinName)) return;
+    const id = await makeBuiltinBusybox(storage);
+    if (id !== undefined) storage.log.info("made the built-in image", { name: "busybox:latest", id: hexOf({ id }) });
+  };
+  const registries: RegistryContext = {
+    storage,
+    index,
+    metadata,
+    async makeBuiltin(ref) {
+      const reference = parseReference(ref);
+      if (!reference.ok || canonicalName(reference.value) !== builtinName) return false;
+      await ensureBuiltin();
+      return true;
+    },
+  };
   const removal: RemoveContext = { storage, index, metadata, notify };
 
   return {
@@ -102,12 +127,7 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Imag
     },
     remove: (ref, removeOptions) => removeImage(removal, ref, removeOptions),
     prune: (pruneOptions) => pruneImages(removal, pruneOptions, new Date()),
-    async ensureBuiltin() {
-      const snapshot = await index.read();
-      if (snapshot.byName.has("docker.io/library/busybox:latest")) return;
-      const id = await makeBuiltinBusybox(storage);
-      if (id !== undefined) storage.log.info("made the built-in image", { name: "busybox:latest", id: hexOf({ id }) });
-    },
+    ensureBuiltin,
     onChange(listener) {
       listeners.push(listener);
     },

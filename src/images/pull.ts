@@ -11,6 +11,8 @@ export interface RegistryContext {
   readonly storage: Storage;
   readonly index: StorageIndex;
   readonly metadata: ImageMetadata;
+  /** Makes the built-in image if `ref` names it; false if it does not. */
+  makeBuiltin(ref: string): Promise<boolean>;
 }
 
 interface Inspected {

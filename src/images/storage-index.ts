@@ -198,7 +198,9 @@ function prefixKeys(config: ImageConfigFile): readonly string[] {
   let layer = 0;
   for (const entry of config.history ?? []) {
     const diffId = entry.empty_layer === true ? "" : (config.rootfs?.diff_ids?.[layer++] ?? "");
-    const text = JSON.stringify([keys.at(-1) ?? "", entry.created, entry.created_by, entry.comment, diffId]);
+    // Programs write the same history differently: "" or nothing, .540Z or .54Z.
+    const created = (entry.created ?? "").replace(/\.?0*Z$/, "Z");
+    const text = JSON.stringify([keys.at(-1) ?? "", created, entry.created_by ?? "", entry.comment ?? "", diffId]);
     keys.push(createHash("sha256").update(text).digest("base64"));
   }
   keysOfConfig.set(config, keys);

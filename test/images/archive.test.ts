@@ -152,7 +152,7 @@ describe("changes, copyUp, dirSize", () => {
     const low = join(top, "low");
     const upper = join(top, "upper");
     const merged = join(top, "merged");
-    for (const path of [join(low, "d/sub"), join(low, "e"), upper, join(top, "work"), merged])
+    for (const path of [join(low, "d/sub"), join(low, "e"), join(low, "q"), upper, join(top, "work"), merged])
       mkdirSync(path, { recursive: true });
     for (const file of ["d/a", "d/sub/b", "e/c", "keep", "gone"]) writeFileSync(join(low, file), file);
     execFileSync("mount", [
@@ -170,6 +170,10 @@ describe("changes, copyUp, dirSize", () => {
       writeFileSync(join(merged, "d/new"), "new");
       writeFileSync(join(merged, "e/c"), "changed");
       writeFileSync(join(merged, "added"), "");
+      // What the engine mounts over: not shown, nor is a directory that changed for it only.
+      mkdirSync(join(merged, "etc"));
+      writeFileSync(join(merged, "etc/hosts"), "");
+      writeFileSync(join(merged, "q/resolv.conf"), "");
     } finally {
       execFileSync("umount", [merged]);
     }
@@ -182,6 +186,8 @@ describe("changes, copyUp, dirSize", () => {
       { Path: "/e", Kind: 0 },
       { Path: "/e/c", Kind: 0 },
       { Path: "/gone", Kind: 2 },
+      { Path: "/q", Kind: 0 },
+      { Path: "/q/resolv.conf", Kind: 1 },
     ]);
   });
   it("copies an image's directory into a volume, as it is", async () => {

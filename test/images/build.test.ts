@@ -117,6 +117,9 @@ describe("build", () => {
     // Steps are hidden from `docker images`, shown with -a, and go with builder prune.
     expect((await test.store.list()).length).toBe(2);
     expect((await test.store.list({ all: true })).length).toBeGreaterThan(2);
+    let parents = 0;
+    for (let at = await test.store.get(first.id); at.parent !== ""; at = await test.store.get(at.parent)) parents++;
+    expect(parents).toBe(6);
     await test.store.buildCachePrune();
     expect((await test.store.list({ all: true })).length).toBe(2);
     expect((await test.store.layers(first.id)).length).toBe((await test.store.get(first.id)).diffIds.length);
