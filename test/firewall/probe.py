@@ -1,7 +1,7 @@
-# Tries many targets at once. Argument: JSON list of [proto, address, port]; prints a JSON list of answers (null: none). PROBE_TIMEOUT in seconds.
-import json, os, socket, sys, threading
-targets = json.loads(sys.argv[1]); answers = [None] * len(targets); timeout = float(os.environ.get("PROBE_TIMEOUT", "0.5"))
-def probe(i, proto, address, port):
+# Tries many targets at once. Argument: JSON list of [proto, address, port] and optionally seconds to wait; prints a JSON list of answers (null: none).
+import json, socket, sys, threading
+targets = json.loads(sys.argv[1]); answers = [None] * len(targets)
+def probe(i, proto, address, port, timeout=1.0):
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
         s = socket.socket(family, socket.SOCK_STREAM if proto == "tcp" else socket.SOCK_DGRAM)

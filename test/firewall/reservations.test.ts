@@ -123,7 +123,8 @@ describe("reserved host ports", () => {
     const answer = await reserve(many);
     console.log(`reserve 10,000 ports: ${answer.ms?.toFixed(0)} ms, CPU ${answer.cpuMs?.toFixed(0)} ms`);
     expect(answer).toMatchObject({ value: null });
-    expect(answer.cpuMs).toBeLessThan(600);
+    // About 100 ms on an idle machine; CPU time doubles when the other hardware threads are busy.
+    expect(answer.cpuMs).toBeLessThan(2000);
     expect(engineOf(engine.pid) - before).toBe(10_000);
     const released = await engine.ask({ op: "release", id: ID });
     console.log(`release 10,000 ports: ${released.ms?.toFixed(0)} ms, CPU ${released.cpuMs?.toFixed(0)} ms`);
