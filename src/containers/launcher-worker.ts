@@ -1,7 +1,7 @@
 import { spawn } from "node:child_process";
 import { parentPort, workerData } from "node:worker_threads";
 import { check, libc, O_CLOEXEC, O_RDONLY } from "../kernel/ffi.js";
-import { bindMount, MS_REC, MS_SLAVE, mount, umount } from "../kernel/mounts.js";
+import { bindMount, MS_REC, MS_SLAVE, mount } from "../kernel/mounts.js";
 import type { LauncherOptions, LaunchReply, LaunchRequest } from "./launcher.js";
 
 /** The thread that starts programs; see Launcher. */
@@ -56,6 +56,7 @@ function enterFreshMounts(): void {
   check(libc.setns(hostMounts, CLONE_NEWNS), "setns to the host's mounts");
   check(libc.unshare(CLONE_NEWNS), "unshare mounts");
   mount({ source: "none", target: "/", flags: MS_REC | MS_SLAVE });
-  if (hideUnified !== undefined) umount(hideUnified);
+  // Covered, not unmounted: crun makes directories at the place of the hierarchy, which would stay behind in the host's tmpfs below it.
+  if (hideUnified !== undefined) mount({ source: "none", target: hideUnified, type: "tmpfs", data: "size=256k,mode=755" });
   if (sealed !== undefined) bindMount(sealed, sealed, { readOnly: true });
 }
