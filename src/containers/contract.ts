@@ -119,6 +119,10 @@ export interface ContainerRuntime {
   /** Docker's stats JSON without `networks`, `read`, `preread` and names. */
   stats(containerId: string): Promise<Record<string, unknown>>;
   update(container: Container): Promise<void>;
+  /**
+   * Rejects with RefusalError in Docker's words: 409 (paused), 400 (the command cannot be run); in both cases `onExit(126)` was called.
+   * `request.env` comes over the container's environment (put links before `-e`). `onExit` comes after the session has ended.
+   */
   execStart(
     container: Container,
     exec: { readonly id: string; readonly request: ExecRequest },

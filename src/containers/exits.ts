@@ -98,8 +98,9 @@ export class Exits {
 
   #checkAll(): void {
     for (const [id, identity] of this.#running) {
+      if (isAlive(identity)) continue;
       this.#look(id);
-      if (!this.#running.has(id) || isAlive(identity)) continue;
+      if (!this.#running.has(id)) continue;
       // Dead, and no word of conmon: given one more round, as it may be about to write.
       if (!this.#missing.has(id)) this.#missing.add(id);
       else {

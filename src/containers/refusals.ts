@@ -11,6 +11,8 @@ const EXEC = "OCI runtime exec failed: exec failed: container_linux.go:380: star
 export function startRefusal(runtimeMessage: string, command: string): RefusalError {
   const reason = commandReason(runtimeMessage, command);
   if (reason !== undefined) return new RefusalError(refusal(400, `failed to create shim: ${CREATE}${reason}: unknown`));
+  if (/not a directory/i.test(runtimeMessage))
+    return new RefusalError(refusal(400, `${CREATE}${oneLine(runtimeMessage)}: ${wrongKind}`));
   return new RefusalError(refusal(500, `failed to create shim: ${CREATE}${oneLine(runtimeMessage)}: unknown`));
 }
 
@@ -19,9 +21,12 @@ export function execRefusal(runtimeMessage: string, command: string): RefusalErr
   return new RefusalError(refusal(reason === undefined ? 500 : 400, `${EXEC}${reason ?? oneLine(runtimeMessage)}: unknown`));
 }
 
+const wrongKind =
+  "unknown: Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host path exists and is the expected type";
+
 /** Exit code that Docker records for a container whose start was refused with this message. */
 export function startExitCode(message: string): 126 | 127 | 128 {
-  if (/executable file not found|no such file or directory/.test(message)) return 127;
+  if (/executable file not found|no such file or directory|mount a directory onto a file/.test(message)) return 127;
   if (/permission denied|is a directory/.test(message)) return 126;
   return 128;
 }

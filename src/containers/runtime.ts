@@ -14,6 +14,7 @@ import { FilterCache } from "./filter-cache.js";
 import type { Host } from "./host.js";
 import { Launcher } from "./launcher.js";
 import { readLog } from "./log-reader.js";
+import { isWaiting, monitorGone } from "./monitor.js";
 import type { Paths } from "./paths.js";
 import { isAlive } from "./process-identity.js";
 import { RootfsMounts } from "./rootfs.js";
@@ -83,6 +84,7 @@ export class OciRuntime implements ContainerRuntime {
     exits.forget(containerId);
     const record = readRecord(run.record);
     if (record !== undefined) {
+      if (record.identity.pid === 0) await monitorGone(run);
       const cgroup = this.#context.cgroup(record.cgroupPath);
       await cgroup.killAll();
       await cgroup.remove();
@@ -119,7 +121,8 @@ export class OciRuntime implements ContainerRuntime {
     rootfs.adopt(containerId);
     const exit = exits.read(containerId);
     if (exit !== undefined) return { state: "exited", exit };
-    if (!isAlive(record.identity)) return { state: "exited", exit: exits.lost(containerId) };
+    // A process that still waits for its start was cut off from the engine that made it: it will not be started any more.
+    if (!isAlive(record.identity) || isWaiting(paths.run(containerId))) return { state: "exited", exit: exits.lost(containerId) };
     exits.track(containerId, record.identity);
     const frozen = this.#context.cgroup(record.cgroupPath).isFrozen();
     return { state: frozen ? "paused" : "running", pid: record.identity.pid };

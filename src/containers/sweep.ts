@@ -1,10 +1,12 @@
-import { readdirSync, readFileSync, rmSync } from "node:fs";
+import { readdirSync, rmSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { umount } from "../kernel/mounts.js";
 import { signalQuietly } from "./cgroup.js";
 import type { Context } from "./context.js";
+import { monitorGone, monitorPid } from "./monitor.js";
 import { isContainerId } from "./paths.js";
+import { readRecord } from "./run-record.js";
 
 /**
  * Ends and removes what belongs to no container of the model: a create that a crash cut short, a removal likewise. Each has a
@@ -38,21 +40,12 @@ export async function sweep(
 
 /** The container's processes, then its monitor; a crash may have left no record, but the cgroup's usual place is known. */
 async function endProcesses(context: Context, id: string): Promise<void> {
+  if (readRecord(context.paths.run(id).record)?.identity.pid === 0) await monitorGone(context.paths.run(id));
   const usual = context.cgroup(`/linkspan/${id}`);
   await usual.killAll();
   await usual.remove().catch((error: unknown) => context.log.warn("removing a cgroup", { container: id, error: String(error) }));
-  const monitor = conmonOf(context, id);
+  const monitor = monitorPid(context.paths.run(id));
   if (monitor !== undefined) signalQuietly(monitor, "SIGTERM");
-}
-
-function conmonOf(context: Context, id: string): number | undefined {
-  try {
-    const pid = Number(readFileSync(context.paths.run(id).conmonPidFile, "utf8"));
-    const command = readFileSync(`/proc/${pid}/cmdline`, "latin1");
-    return Number.isInteger(pid) && pid > 1 && command.includes(id) ? pid : undefined;
-  } catch {
-    return undefined;
-  }
 }
 
 const containerIds = (directory: string): string[] => entries(directory).filter(isContainerId);

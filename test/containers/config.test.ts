@@ -172,6 +172,15 @@ describe("file systems", () => {
     });
   });
 
+  it("do not take a directory for a file", async () => {
+    const dir = join(lab.root, "bind");
+    mkdirSync(dir, { recursive: true });
+    await expect(sh("true", {}, {}, [bind(dir, "/etc/passwd")])).rejects.toMatchObject({
+      status: 400,
+      message: expect.stringContaining("Are you trying to mount a directory onto a file (or vice-versa)?"),
+    });
+  });
+
   it("show the engine's /etc files, which stay writable", async () => {
     const files = {
       hosts: join(lab.root, "hosts"),

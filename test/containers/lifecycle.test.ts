@@ -175,3 +175,16 @@ describe("the root file system", () => {
     });
   });
 });
+
+describe("an engine that ends in the middle of a start", () => {
+  it("leaves a process that is not started any more, and is swept", async () => {
+    const c = lab.container(["sh", "-c", "echo never > /tmp/ran"]);
+    const { pid } = await lab.runtime.create(lab.spec(c));
+    await lab.reopen();
+    expect(await lab.runtime.probe(c.id)).toMatchObject({ state: "exited" });
+    await lab.runtime.cleanup(c.id);
+    expect(existsSync(`/proc/${pid}`)).toBe(false);
+    expect(existsSync(join(lab.runtime.upperDir(c.id), "tmp/ran"))).toBe(false);
+    expect(mountsBelow(lab.root)).toEqual([]);
+  });
+});
