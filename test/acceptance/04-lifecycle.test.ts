@@ -189,8 +189,8 @@ describe("a process that dies by itself", () => {
     await lab.sleeper("ra", "--restart", "always");
     process.kill(await lab.pid("ra"), "SIGKILL");
     const restarted = async () => {
-      const { RestartCount, State } = await lab.inspect("ra");
-      return RestartCount === 1 && State.Running;
+      const { RestartCount, State } = await lab.inspect("ra"); // Running is true while it waits to be started again, too
+      return RestartCount === 1 && State.Status === "running";
     };
     expect(await eventually(restarted)).toBe(true);
     expect(await lab.pings("ra", "172.17.0.1")).toBe(true);
