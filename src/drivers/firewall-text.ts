@@ -88,6 +88,13 @@ function inetText(closeForeignForwarding: boolean): string {
   set open4 { type ipv4_addr . inet_proto . inet_service; }
   set open6 { type ipv6_addr . inet_proto . inet_service; }
 
+  # --- routed networks: no bridge, a veth pair per endpoint that the host routes to
+  set veths { type ifname; }
+  set sources4 { type ifname . ipv4_addr; }
+  set sources6 { type ifname . ipv6_addr; }
+${ALLOW_LENGTHS4.map((n) => `  set peers4_${n} { type ipv4_addr . ipv4_addr; }`).join("\n")}
+${ALLOW_LENGTHS6.map((n) => `  set peers6_${n} { type ipv6_addr . ipv6_addr; }`).join("\n")}
+
   # --- published ports: on every address of the host, and on one
   map ports4 { type inet_proto . inet_service : ipv4_addr . inet_service; }
   map ports6 { type inet_proto . inet_service : ipv6_addr . inet_service; }
@@ -105,6 +112,16 @@ ${ALLOW_LENGTHS6.map((n) => `  set allow6_${n} { type ipv6_addr . ipv6_addr . in
     type filter hook prerouting priority ${PRIORITIES.raw}; policy accept;
     ip daddr 127.0.0.0/8 iifname != "lo" counter drop
     ip saddr 127.0.0.0/8 iifname != "lo" counter drop
+    iifname @veths jump veth_source
+  }
+  # What table bridge does for ports of a bridge; ARP is harmless where there are only two.
+  chain veth_source {
+    icmpv6 type { nd-router-advert, nd-redirect } counter drop
+    iifname . ip saddr @sources4 return
+    iifname . ip6 saddr @sources6 return
+    # duplicate address detection
+    ip6 saddr :: icmpv6 type { nd-neighbor-solicit, mld-listener-report, mld2-listener-report } return
+    counter drop
   }
 
   chain prerouting {
@@ -153,12 +170,30 @@ ${allowChain("allow6_any", "ip6", 6, "ip6 daddr & ::")}
     jump links
     counter drop
   }
+  chain from_internal_subnet {
+    jump same_subnet
+    goto from_internal
+  }
+  # Both ends in the same routed network, here or on another host
+  chain same_subnet {
+${peerRules("ip", 4)}
+${peerRules("ip6", 6)}
+  }
   chain links {
     ip saddr . ip daddr . meta l4proto . th dport @links4 accept
     ip6 saddr . ip6 daddr . meta l4proto . th dport @links6 accept
   }
   chain to_nat {
     ct status dnat accept
+    goto to_closed
+  }
+  chain to_subnet {
+    ct status dnat accept
+    jump same_subnet
+    goto to_closed
+  }
+  chain to_internal_subnet {
+    jump same_subnet
     goto to_closed
   }
   chain to_closed {
@@ -184,8 +219,12 @@ ${MODES.flatMap((v4) => MODES.map((v6) => `  chain to_${v4}_${v6} {\n    meta nf
     oifname @bridges goto inward
     snat ip to ip saddr map @snat4
     snat ip6 to ip6 saddr map @snat6
-    ip saddr @masquerade4 masquerade
-    ip6 saddr @masquerade6 masquerade
+    ip saddr @masquerade4 goto outward
+    ip6 saddr @masquerade6 goto outward
+  }
+  chain outward {
+    jump same_subnet
+    masquerade
   }
   # The client's own address is kept, but for two that the container would not answer by way of the host.
   chain inward {
@@ -203,6 +242,13 @@ function allowChain(name: string, ip: "ip" | "ip6", family: 4 | 6, daddr: string
     return `    ${source} . ${daddr} . meta l4proto . th dport @allow${family}_${n} goto publish`;
   });
   return `  chain ${name} {\n${rules.join("\n")}\n    counter drop\n  }`;
+}
+
+/** Bare `accept`s: a packet between two addresses of one network, by mask length. */
+function peerRules(ip: "ip" | "ip6", family: 4 | 6): string {
+  const all = family === 4 ? ALLOW_LENGTHS4 : ALLOW_LENGTHS6;
+  const masked = (field: string, n: number) => (n === all[0] ? field : `${field} & ${family === 4 ? mask4(n) : mask6(n)}`);
+  return all.map((n) => `    ${masked(`${ip} saddr`, n)} . ${masked(`${ip} daddr`, n)} @peers${family}_${n} accept`).join("\n");
 }
 
 /**

@@ -23,8 +23,9 @@ export function firewallHostObjects(ctx: FirewallContext): KernelObject[] {
   return objects;
 }
 
-/** Elements and sysctls of one bridge network; nothing for drivers that have no bridge in the host's namespace. */
+/** Elements and sysctls of one bridge or routed network; nothing for drivers that have no interface in the host's namespace. */
 export function firewallNetworkObjects(network: Network, _ctx: FirewallContext): KernelObject[] {
+  if (network.driver === "routed") return subnetElements(network);
   if (network.driver !== "bridge" || network.bridgeName === undefined) return [];
   const bridge = ifname(network.bridgeName);
   const options = bridgeOptionsOf(network);
@@ -50,16 +51,18 @@ export function firewallNetworkObjects(network: Network, _ctx: FirewallContext):
   return objects;
 }
 
-/** Elements of one endpoint of a bridge network, its published ports last. */
+/** Elements of one endpoint of a bridge or routed network, its published ports last. */
 export function firewallEndpointObjects(network: Network, endpoint: Endpoint, _ctx: FirewallContext): KernelObject[] {
-  if (network.driver !== "bridge" || network.bridgeName === undefined) return [];
+  const device = network.driver === "routed" ? endpoint.hostIfname : network.driver === "bridge" ? network.bridgeName : undefined;
+  if (device === undefined) return [];
   const options = bridgeOptionsOf(network);
   const comment = commentText(endpoint.name);
-  const objects: KernelObject[] = antispoofed(network) ? sourceElements(endpoint, comment) : [];
+  const objects: KernelObject[] = network.driver === "routed" ? vethObjects(network, endpoint, comment) : [];
+  if (antispoofed(network)) objects.push(...(network.driver === "routed" ? vethSources : portSources)(endpoint, comment));
   for (const family of [4, 6] as const) {
     const address = family === 4 ? endpoint.ipv4 : endpoint.ipv6;
     if (address === undefined) continue;
-    objects.push(element("inet", `endpoints${family}`, [ifname(network.bridgeName), ip(address)], undefined, comment));
+    objects.push(element("inet", `endpoints${family}`, [ifname(device), ip(address)], undefined, comment));
     const mode = family === 4 ? options.gatewayModeIpv4 : options.gatewayModeIpv6;
     if (network.internal || mode === "isolated") continue;
     if (options.enableIpMasquerade && mode !== "routed") {
@@ -102,7 +105,7 @@ function modeChains(network: Network, options: BridgeOptions): [ModeChain, ModeC
   return [chain(options.gatewayModeIpv4), chain(options.gatewayModeIpv6)];
 }
 
-function sourceElements(endpoint: Endpoint, comment: string): KernelObject[] {
+function portSources(endpoint: Endpoint, comment: string): KernelObject[] {
   const port = ifname(endpoint.hostIfname);
   const mac = ether(endpoint.mac);
   const objects: KernelObject[] = [
@@ -115,6 +118,41 @@ function sourceElements(endpoint: Endpoint, comment: string): KernelObject[] {
     objects.push(element("bridge", "source6", [port, mac, ip(address)], undefined, comment));
     objects.push(element("bridge", "target6", [port, mac, integer128(address)], undefined, comment));
   }
+  return objects;
+}
+
+/** Which addresses may talk to each other across the hosts of a routed network: those of its subnets, as pairs of prefixes. */
+function subnetElements(network: Network): KernelObject[] {
+  const comment = commentText(`network ${network.name}`);
+  return network.pools.flatMap(({ subnet, family }) => {
+    const parts = steppedPrefixes([subnet], family);
+    return parts.flatMap(([length, a]) =>
+      parts.map(([, b]) => element("inet", `peers${family}_${length}`, [ip(a), ip(b)], undefined, comment)),
+    );
+  });
+}
+
+/** The host's end of a routed endpoint's veth pair is to the rules what a bridge with one port would be. */
+function vethObjects(network: Network, endpoint: Endpoint, comment: string): KernelObject[] {
+  const veth = ifname(endpoint.hostIfname);
+  const [to, from] = network.internal
+    ? ["goto to_internal_subnet", "goto from_internal_subnet"]
+    : ["goto to_subnet", "jump from_nat"];
+  const objects: KernelObject[] = [
+    element("inet", "bridges", [veth], undefined, comment),
+    element("inet", "to", [veth], [verdict(to)], comment),
+    element("inet", "from", [veth], [verdict(from)], comment),
+  ];
+  if (!network.internal) objects.push(sysctl(`net.ipv4.conf.${endpoint.hostIfname.replaceAll(".", "/")}.route_localnet`, "1"));
+  return objects;
+}
+
+function vethSources(endpoint: Endpoint, comment: string): KernelObject[] {
+  const veth = ifname(endpoint.hostIfname);
+  const objects: KernelObject[] = [element("inet", "veths", [veth], undefined, comment)];
+  if (endpoint.ipv4 !== undefined) objects.push(element("inet", "sources4", [veth, ip(endpoint.ipv4)], undefined, comment));
+  for (const address of [endpoint.ipv6, linkLocal(endpoint.mac)])
+    if (address !== undefined) objects.push(element("inet", "sources6", [veth, ip(address)], undefined, comment));
   return objects;
 }
 
@@ -137,13 +175,13 @@ function portElements(port: PortMapping, family: Family, address: string, mode: 
   if (port.allow === undefined || port.allow.length === 0) return objects;
   const key = [ip(port.hostIp), proto, service(port.hostPort)];
   objects.push(element("inet", `restricted${family}`, key, undefined, comment));
-  for (const [length, source] of allowedPrefixes(port.allow, family))
+  for (const [length, source] of steppedPrefixes(port.allow, family))
     objects.push(element("inet", `allow${family}_${length}`, [ip(source), ...key], undefined, comment));
   return objects;
 }
 
 /** Prefixes and single addresses of one family as (length, first address), each length a multiple of ALLOW_STEP. */
-function allowedPrefixes(allow: readonly string[], family: Family): [number, string][] {
+function steppedPrefixes(allow: readonly string[], family: Family): [number, string][] {
   const bits = bitsOf(family);
   const out = new Map<string, [number, string]>();
   for (const text of allow) {

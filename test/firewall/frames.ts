@@ -1,6 +1,6 @@
 import { ipToBytes, macToBytes } from "../../src/base/ip.js";
 
-/** Ethernet frames by hand, for what no well-behaved program sends. Checksums are left 0: a bridge forwards without looking. */
+/** Ethernet frames by hand, for what no well-behaved program sends. Most checksums are left 0: a bridge forwards without looking. */
 export const BROADCAST = "ff:ff:ff:ff:ff:ff";
 
 export interface Ends {
@@ -29,22 +29,13 @@ export function arp(source: string, sender: Ends, targetIp: string, operation: 1
 
 export function udp4(source: string, sourceIp: string, ports: readonly [number, number], to = "255.255.255.255"): string {
   const udp = [...u16(ports[0]), ...u16(ports[1]), ...u16(8), 0, 0];
-  return ethernet(source, 0x0800, [
-    0x45,
-    0,
-    ...u16(20 + udp.length),
-    0,
-    0,
-    0,
-    0,
-    64,
-    17,
-    0,
-    0,
-    ...bytes(sourceIp),
-    ...bytes(to),
-    ...udp,
-  ]);
+  const header = [0x45, 0, ...u16(20 + udp.length), 0, 0, 0, 0, 64, 17, 0, 0, ...bytes(sourceIp), ...bytes(to)];
+  // The one checksum that an IP stack looks at before its firewall does.
+  let sum = 0;
+  for (let i = 0; i < 20; i += 2) sum += (header[i]! << 8) | header[i + 1]!;
+  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >> 16);
+  header.splice(10, 2, ...u16(~sum & 0xffff));
+  return ethernet(source, 0x0800, [...header, ...udp]);
 }
 
 function ip6(source: string, sourceIp: string, next: number, payload: readonly number[]): string {

@@ -120,6 +120,43 @@ export class Lab {
     return { name, ns, endpoint };
   }
 
+  /** A container of a routed network: /32 and /128 on a veth pair, the host's end answers for 169.254.1.1 and fe80::1. */
+  addRouted(network: Network, name: string, last: number, ports: readonly PortMapping[] = []): Box {
+    const ns = this.addNamespace(`${this.tag}c${++this.#sequence}`);
+    const veth = `veth${this.#sequence.toString(16).padStart(7, "0")}`;
+    const [ipv4, ipv6] = network.pools.map((p) => p.gateway.replace(/[0-9a-f]+$/, String(last))) as [string, string];
+    const mac = `02:42:00:01:00:${last.toString(16).padStart(2, "0")}`;
+    run("ip", "-n", this.host, "link", "add", veth, "type", "veth", "peer", "name", "eth0", "address", mac, "netns", ns);
+    run("ip", "-n", this.host, "link", "set", veth, "address", "ee:ee:ee:ee:ee:ee", "up");
+    run("ip", "-n", ns, "link", "set", "eth0", "up");
+    this.exec(this.host, "sysctl", "-qw", `net.ipv4.conf.${veth}.proxy_arp=1`);
+    run("ip", "-n", this.host, "addr", "add", "fe80::1/64", "dev", veth, "nodad");
+    for (const [family, own, gateway] of [
+      ["-4", `${ipv4}/32`, "169.254.1.1"],
+      ["-6", `${ipv6}/128`, "fe80::1"],
+    ] as const) {
+      run("ip", "-n", ns, family, "addr", "add", own, "dev", "eth0", ...(family === "-6" ? ["nodad"] : []));
+      run("ip", "-n", ns, "neigh", "add", gateway, "lladdr", "ee:ee:ee:ee:ee:ee", "dev", "eth0", "nud", "permanent");
+      run("ip", "-n", ns, family, "route", "add", "default", "via", gateway, "dev", "eth0", "onlink");
+      run("ip", "-n", this.host, family, "route", "add", own, "dev", veth);
+    }
+    const base = { id: this.#sequence.toString(16).padStart(64, "0"), networkId: network.id, sandboxId: ns, containerId: ns };
+    const names = {
+      name,
+      aliases: [],
+      links: {},
+      mac,
+      ipv4,
+      ipv6,
+      ifname: "eth0",
+      hostIfname: veth,
+      exposedPorts: [],
+      driverOpts: {},
+    };
+    const routes = { gatewayPriority: 0, defaultRoute4: true, defaultRoute6: true, sequence: this.#sequence };
+    return { name, ns, endpoint: { ...base, ...names, ...routes, ports } };
+  }
+
   load(objects: readonly KernelObject[]): void {
     this.nft(renderNft(objects));
     const settings = [...new Set(renderSysctls(objects))];

@@ -95,8 +95,8 @@ export class PortReservations {
     const reservation = this.#byEndpoint.get(endpointId);
     if (reservation === undefined) return;
     this.#byEndpoint.delete(endpointId);
-    this.#forget(reservation.mappings);
     await this.#closeAll(reservation.descriptors);
+    this.#forget(reservation.mappings);
   }
 
   close(): void {
