@@ -1,7 +1,7 @@
 import { ENOENT } from "./errno.js";
 import { AF_INET, AF_INET6 } from "./ffi.js";
 import { attributes, be16, eachAttribute, ip, NLA_F_NESTED, u8, u32 } from "./netlink/codec.js";
-import { NLM_F_DUMP, NLM_F_REQUEST } from "./netlink/constants.js";
+import { NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST } from "./netlink/constants.js";
 import type { NetlinkSocket } from "./netlink/socket.js";
 import { Writer } from "./netlink/writer.js";
 import { NFGENMSG, NFNL_SUBSYS_CTNETLINK } from "./nft/tables.js";
@@ -56,7 +56,7 @@ export function flushConntrack(socket: NetlinkSocket, match: ConntrackMatch): nu
   for (let at = 0; at < doomed.length; at += 500) {
     const w = new Writer(64 * 1024);
     for (const entry of doomed.slice(at, at + 500))
-      w.message(IPCTNL_MSG_CT_DELETE, NLM_F_REQUEST, () => {
+      w.message(IPCTNL_MSG_CT_DELETE, NLM_F_REQUEST | NLM_F_ACK, () => {
         nfgenmsg(w, entry.family);
         w.bytes(entry.attributes);
       });

@@ -92,7 +92,7 @@ class KernelThread {
 
   call<M extends Method>(method: M, argument: Calls[M]["in"]): Promise<Calls[M]["out"]> {
     if (this.#dead !== undefined) return Promise.reject(this.#dead);
-    const request: Request = { id: this.#next++, method, argument };
+    const request: Request = { id: this.#next++, method, json: JSON.stringify(argument ?? null) };
     return new Promise<unknown>((resolve, reject) => {
       this.#waiting.set(request.id, { resolve, reject });
       this.#worker.postMessage(request);
@@ -114,7 +114,7 @@ class KernelThread {
       const waiting = this.#waiting.get(message.id);
       this.#waiting.delete(message.id);
       if ("failure" in message) waiting?.reject(errorOf(message.failure));
-      else waiting?.resolve(message.value);
+      else waiting?.resolve(JSON.parse(message.json));
     }
   }
 

@@ -89,6 +89,10 @@ export class LinkOps {
         done: () => {
           settled();
           // By name, so only now: had the creation failed, the name might be another's link.
+          if (link.type === "bridge" && link.mtu !== undefined) {
+            const { mtu } = link;
+            run.send(link.ns, place, (w) => writeSet(w, link.name, { values: { IFLA_MTU: mtu } }));
+          }
           if (flags !== undefined)
             run.send(link.ns, place, (w) => writeSet(w, link.name, { up: link.up, values: portValues(flags) }));
           if (link.type === "veth") this.#finishPeer(place, link);

@@ -67,7 +67,7 @@ async function answer(request: Request): Promise<void> {
   try {
     // The caller has checked the types: Calls says what belongs to which method.
     const method = methods[request.method] as (argument: unknown) => unknown;
-    post({ id: request.id, value: await method(request.argument) });
+    post({ id: request.id, json: JSON.stringify((await method(JSON.parse(request.json))) ?? null) });
   } catch (error) {
     post({ id: request.id, failure: failureOf(error) });
   }

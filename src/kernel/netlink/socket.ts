@@ -111,13 +111,13 @@ export class NetlinkSocket {
     }
   }
 
-  /** One request with answers that are not only an acknowledgement (a get). Throws KernelError if the kernel refuses, except for `tolerate`. */
+  /** Requests that have one answer each (a get) or, with NLM_F_ACK, an acknowledgement. Throws KernelError if the kernel refuses, except for `tolerate`. */
   get(messages: Writer, operation: string, visit: Visit, tolerate: readonly number[] = []): void {
     assert(messages.count > 0, "a request has messages");
     const count = messages.count;
     if (count > 16) this.#enlarge();
     const first = this.take(count);
-    const bytes = messages.finish(first);
+    const bytes = messages.finish(first, -1);
     check(
       retry(() => libc.send(this.fd, bytes, bytes.length, 0)),
       operation,
@@ -131,10 +131,13 @@ export class NetlinkSocket {
         const index = m.seq - first;
         if (index < 0 || index >= count) return;
         this.#portId = m.pid;
-        if (m.type !== NLMSG_ERROR) return visit(m);
+        if (index === count - 1) ended = true;
+        if (m.type !== NLMSG_ERROR) {
+          visit(m);
+          return;
+        }
         const refused = readError(m.bytes, m.start, m.end, m.flags);
         if (refused !== undefined && !tolerate.includes(refused.errno)) failure ??= refused;
-        if (index === count - 1) ended = true;
       });
     }
     if (failure !== undefined) throw kernelError(operation, failure.errno, failure.extAck);

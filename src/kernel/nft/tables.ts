@@ -69,11 +69,6 @@ export const NFTA_SET_ELEM_LIST = attributes({
 });
 
 /** libnftnl's user data: type, length, value; type 0 is the comment of a table or an element, with its end mark. */
-export function commentUserdata(comment: string): Uint8Array {
-  const value = Buffer.from(`${comment}\0`, "latin1");
-  return Buffer.concat([Uint8Array.of(0, value.length), value]);
-}
-
 export function readComment(userdata: Uint8Array | undefined): string | undefined {
   if (userdata === undefined) return undefined;
   for (let at = 0; at + 2 <= userdata.length; ) {

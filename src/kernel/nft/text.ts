@@ -2,7 +2,7 @@ import { macToBytes, parseIp } from "../../base/ip.js";
 import type { NftElement, NftTable, NftValue } from "../../plan/objects.js";
 import { tableComment } from "../marks.js";
 import { countText } from "./count.js";
-import { parseVerdict } from "./values.js";
+import { ipv4Number, parseVerdict } from "./values.js";
 
 /**
  * nft's language, from typed objects. Every string that reaches the text has passed a check of its own kind: what a person may
@@ -12,7 +12,6 @@ import { parseVerdict } from "./values.js";
 const NAME = /^[A-Za-z_][A-Za-z0-9_./\\-]{0,127}$/;
 const COMMENT = /^[A-Za-z0-9_.:/ -]{1,127}$/;
 const IFNAME = /^[A-Za-z0-9_.:@+-]{1,15}$/;
-/** An address, a prefix, or a range */
 const ADDRESSES = /^[0-9a-f.:]+(?:\/[0-9]{1,3}|-[0-9a-f.:]+)?$/;
 
 /** Says what is wrong with an element; undefined: nothing. */
@@ -21,18 +20,17 @@ export function elementFault(e: NftElement): string | undefined {
   if (e.comment !== undefined && !COMMENT.test(e.comment))
     return "the comment has characters that are not allowed, or is too long";
   if (e.key.length === 0 || (e.data !== undefined && e.data.length === 0)) return "an element needs values";
-  for (const v of [...e.key, ...(e.data ?? [])]) if (!valueOk(v)) return `not a value of type ${v.type}: ${String(v.value)}`;
+  const wrong = e.key.find((v) => !valueOk(v)) ?? e.data?.find((v) => !valueOk(v));
+  if (wrong !== undefined) return `not a value of type ${wrong.type}: ${String(wrong.value)}`;
   return undefined;
 }
 
 function valueOk(v: NftValue): boolean {
   switch (v.type) {
     case "ipv4_addr":
-    case "ipv6_addr": {
-      if (!ADDRESSES.test(v.value)) return false;
-      const { type, value } = v;
-      return value.split(/[/-]/).every((part, i) => (i === 1 && value.includes("/")) || isFamily(part, type));
-    }
+      return ipv4Number(v.value) >= 0 || addressesOk(v.value, v.type);
+    case "ipv6_addr":
+      return addressesOk(v.value, v.type);
     case "ether_addr":
       return macToBytes(v.value) !== undefined;
     case "ifname":
@@ -50,6 +48,12 @@ function valueOk(v: NftValue): boolean {
       return verdict !== undefined && (verdict.chain === undefined || NAME.test(verdict.chain));
     }
   }
+}
+
+/** An address, a prefix, or a range. */
+function addressesOk(text: string, type: "ipv4_addr" | "ipv6_addr"): boolean {
+  if (!ADDRESSES.test(text)) return false;
+  return text.split(/[/-]/).every((part, i) => (i === 1 && text.includes("/")) || isFamily(part, type));
 }
 
 const isFamily = (text: string, type: "ipv4_addr" | "ipv6_addr"): boolean =>

@@ -43,7 +43,7 @@ export function writeCreate(w: Writer, link: Link, n: CreationNumbers): void {
     IFLA.write(w, {
       IFLA_IFNAME: link.name,
       IFLA_GROUP: n.groups.own,
-      ...(link.mtu === undefined ? {} : { IFLA_MTU: link.mtu }),
+      ...(link.mtu === undefined ? {} : { IFLA_MTU: link.type === "bridge" ? passingMtu(link.mtu) : link.mtu }),
       ...(link.mac === undefined ? {} : { IFLA_ADDRESS: link.mac }),
       ...(n.master === undefined ? {} : { IFLA_MASTER: n.master }),
       ...(n.parent === undefined ? {} : { IFLA_LINK: n.parent }),
@@ -52,6 +52,12 @@ export function writeCreate(w: Writer, link: Link, n: CreationNumbers): void {
     });
   });
 }
+
+/**
+ * A bridge follows the smallest MTU of its ports (1500 without any) until its own has been set; what it is created with does not
+ * count as set, and neither does setting what it has. So it is created with a neighbouring value and then set.
+ */
+const passingMtu = (mtu: number): number => (mtu > 68 ? mtu - 1 : mtu + 1);
 
 function writeInfoData(w: Writer, link: Link, n: CreationNumbers): void {
   switch (link.type) {
