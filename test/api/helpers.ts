@@ -79,13 +79,16 @@ export interface Ran {
 export function run(
   program: string,
   args: readonly string[],
-  options: { input?: string; env?: NodeJS.ProcessEnv } = {},
+  options: { input?: string; env?: NodeJS.ProcessEnv; timeoutMs?: number } = {},
 ): Promise<Ran> {
   return new Promise((resolve) => {
     const child = execFile(
       program,
       [...args],
-      { timeout: 20_000, env: { ...process.env, DOCKER_CLI_HINTS: "false", DOCKER_BUILDKIT: "0", ...options.env } },
+      {
+        timeout: options.timeoutMs ?? 20_000,
+        env: { ...process.env, DOCKER_CLI_HINTS: "false", DOCKER_BUILDKIT: "0", ...options.env },
+      },
       (error: ExecFileException | null, stdout, stderr) =>
         resolve({ code: error === null ? 0 : typeof error.code === "number" ? error.code : 1, stdout, stderr }),
     );
