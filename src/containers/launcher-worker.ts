@@ -1,7 +1,7 @@
-import { spawn } from "node:child_process";
 import { parentPort, workerData } from "node:worker_threads";
 import { check, libc, O_CLOEXEC, O_RDONLY } from "../kernel/ffi.js";
 import { bindMount, MS_REC, MS_SLAVE, mount } from "../kernel/mounts.js";
+import { onChildExit, spawnProgram } from "../kernel/spawn.js";
 import type { LauncherOptions, LaunchReply, LaunchRequest } from "./launcher.js";
 
 /** The thread that starts programs; see Launcher. */
@@ -25,23 +25,15 @@ port.on("message", (request: LaunchRequest & { readonly id: number }) => {
   const { id, argv, env, cwd, fds } = request;
   try {
     if (ownMounts) enterFreshMounts();
-    const child = spawn(argv[0]!, argv.slice(1), {
-      env: { ...env },
+    const pid = spawnProgram({
+      path: argv[0]!,
+      argv,
+      env: Object.entries(env).map(([name, value]) => `${name}=${value}`),
       cwd,
-      stdio: fds.map((fd) => fd ?? "ignore"),
-      // Its own session: an interrupt typed at the engine's terminal is not for containers.
-      detached: true,
+      fds,
     });
-    let settled = false;
-    child.on("error", (error) => {
-      if (!settled) post({ id, kind: "failed", message: error.message });
-      settled = true;
-    });
-    child.on("exit", (code, signal) => post({ id, kind: "exited", code, signal }));
-    if (child.pid !== undefined) {
-      settled = true;
-      post({ id, kind: "started", pid: child.pid });
-    }
+    post({ id, kind: "started", pid });
+    onChildExit(pid, (status) => post({ id, kind: "exited", ...status }));
   } catch (error) {
     post({ id, kind: "failed", message: error instanceof Error ? error.message : String(error) });
   }

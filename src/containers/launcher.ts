@@ -1,7 +1,7 @@
 import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
 
-/** Starts a program. `fds` become its descriptors 0, 1, 2, …; null is /dev/null. They stay the caller's, who may close them afterwards. */
+/** Starts a program; `argv[0]` is its absolute path. `fds` become its descriptors 0, 1, 2, …; null is /dev/null. They stay the caller's, who may close them afterwards. */
 export interface LaunchRequest {
   readonly argv: readonly string[];
   readonly env: Readonly<Record<string, string>>;
@@ -10,18 +10,18 @@ export interface LaunchRequest {
 }
 export interface Launched {
   readonly pid: number;
-  readonly exited: Promise<{ readonly code: number | null; readonly signal: string | null }>;
+  readonly exited: Promise<{ readonly code: number | null; readonly signal: number | null }>;
 }
 export type LaunchReply =
   | { readonly id: number; readonly kind: "started"; readonly pid: number }
   | { readonly id: number; readonly kind: "failed"; readonly message: string }
-  | { readonly id: number; readonly kind: "exited"; readonly code: number | null; readonly signal: string | null };
+  | { readonly id: number; readonly kind: "exited"; readonly code: number | null; readonly signal: number | null };
 
 interface Pending {
   readonly started: (launched: Launched) => void;
   readonly failed: (error: Error) => void;
-  readonly exited: Promise<{ code: number | null; signal: string | null }>;
-  readonly end: (exit: { code: number | null; signal: string | null }) => void;
+  readonly exited: Promise<{ code: number | null; signal: number | null }>;
+  readonly end: (exit: { code: number | null; signal: number | null }) => void;
 }
 
 export interface LauncherOptions {
@@ -37,9 +37,8 @@ export interface LauncherOptions {
 export const sealedMark: Readonly<Record<string, string>> = { _LIBCONTAINER_CLONED_BINARY: "1" };
 
 /**
- * Programs are started by a thread of their own: starting one holds the calling thread for 2–10 ms (the kernel copies the page
- * tables of a Node process), which the API's event loop should not feel; and the thread can give the programs a mount namespace
- * of their own for 0.3 ms, where a wrapper script costs four further program starts.
+ * Programs are started by a thread of their own: it waits until the program is loaded, which the API's event loop should not, and
+ * it can give the programs a mount namespace of their own for 0.3 ms, where a wrapper script costs four further program starts.
  */
 export class Launcher {
   readonly #worker: Worker;
@@ -60,7 +59,7 @@ export class Launcher {
   launch(request: LaunchRequest): Promise<Launched> {
     const id = this.#next++;
     let end: Pending["end"] = () => {};
-    const exited = new Promise<{ code: number | null; signal: string | null }>((resolve) => {
+    const exited = new Promise<{ code: number | null; signal: number | null }>((resolve) => {
       end = resolve;
     });
     return new Promise((started, failed) => {

@@ -14,7 +14,7 @@ export interface SpawnRequest {
   readonly argv: readonly string[];
   readonly env: readonly string[];
   readonly cwd: string;
-  /** What becomes descriptor 0, 1, 2, …; null is /dev/null. Others must be close-on-exec, as all of this program's are. */
+  /** What becomes descriptor 0, 1, 2, …; null is /dev/null. All others are closed. */
   readonly fds: readonly (number | null)[];
 }
 export interface ExitStatus {
@@ -53,6 +53,11 @@ const c = {
   setMask: bind<(attributes: Bytes, set: Bytes) => number>("int posix_spawnattr_setsigmask(void *attributes, const void *set)"),
   waitpid: bind<(pid: number, status: Bytes, options: number) => number>("int waitpid(int pid, void *status, int options)"),
 };
+
+/** glibc 2.34: whoever started the engine may have left it descriptors that are not close-on-exec. */
+const addCloseFrom = optional<(actions: Bytes, from: number) => number>(
+  "int posix_spawn_file_actions_addclosefrom_np(void *actions, int from)",
+);
 
 const POSIX_SPAWN_SETSIGDEF = 0x04;
 const POSIX_SPAWN_SETSIGMASK = 0x08;
@@ -109,6 +114,15 @@ function addDescriptors(actions: Bytes, fds: readonly (number | null)[], operati
       succeed(c.addClose(actions, base + i), operation);
     }
   });
+  if (addCloseFrom !== undefined) succeed(addCloseFrom(actions, fds.length), operation);
+}
+
+function optional<T>(prototype: string): T | undefined {
+  try {
+    return bind<T>(prototype);
+  } catch {
+    return undefined;
+  }
 }
 
 /** These functions return the errno instead of setting it. */
