@@ -1,5 +1,5 @@
 import { RefusalError, refusal } from "../base/errors.js";
-import type { Endpoint } from "../model/network.js";
+import type { Endpoint, Network } from "../model/network.js";
 import type { Change } from "../model/state.js";
 
 /** A host of the cluster, as the shared store knows it. Identity is `id` (kept on the host's disk), not its address: that may change. */
@@ -55,6 +55,10 @@ export interface Cluster {
   readonly available: boolean;
   nodes(): readonly ClusterNode[];
   knowsNetwork(id: string): boolean;
+  /** As the store has it, whatever this host has decided and not yet committed. */
+  network(id: string): Network | undefined;
+  /** Id of the node that owns a block: "block:<network>:<prefix>" */
+  blockOwner(record: string): string | undefined;
   /**
    * All or nothing: networks of global scope, own endpoints, blocks (meta "block:…"). Names and addresses are claimed in the same transaction.
    * Rejects with ClusterConflict or ClusterUnavailable; then nothing has changed. Removal of own endpoints never rejects because the

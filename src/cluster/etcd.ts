@@ -1,7 +1,7 @@
 import { readFile, rename, writeFile } from "node:fs/promises";
 import { Etcd3, type IKeyValue, type IOperation, type Lease, type Watcher } from "etcd3";
 import { refuse } from "../base/errors.js";
-import type { Endpoint } from "../model/network.js";
+import type { Endpoint, Network } from "../model/network.js";
 import type { Change } from "../model/state.js";
 import {
   type Cluster,
@@ -91,6 +91,15 @@ class EtcdCluster implements Cluster {
 
   knowsNetwork(id: string): boolean {
     return this.mirror.networkOf(id) !== undefined;
+  }
+
+  network(id: string): Network | undefined {
+    return this.mirror.networkOf(id);
+  }
+
+  blockOwner(record: string): string | undefined {
+    const [, networkId, prefix] = /^block:([^:]+):(.+)$/.exec(record) ?? [];
+    return networkId && prefix ? this.mirror.valueOf(this.keys.block(networkId, prefix)) : undefined;
   }
 
   async open(): Promise<void> {

@@ -117,7 +117,7 @@ export class Mirror implements MirrorView {
             {
               kind: "meta",
               id: `block:${parsed.networkId}:${parsed.prefix}`,
-              value: value === undefined ? undefined : { id: key, value },
+              value: value === undefined ? undefined : { id: `block:${parsed.networkId}:${parsed.prefix}`, value },
             },
           ],
           lost: [],

@@ -45,6 +45,16 @@ export class SharedStore implements LocalStore {
     }
   }
 
+  truth(changes: readonly Change[]): readonly Change[] {
+    return changes.flatMap((change): Change[] => {
+      if (change.kind === "network" && (change.value ?? this.state.networks.get(change.id))?.scope === "global")
+        return [{ kind: "network", id: change.id, value: this.cluster.network(change.id) }];
+      if (change.kind !== "meta" || !change.id.startsWith("block:")) return [];
+      const owner = this.cluster.blockOwner(change.id);
+      return [{ kind: "meta", id: change.id, value: owner === undefined ? undefined : { id: change.id, value: owner } }];
+    });
+  }
+
   close(): Promise<void> {
     return this.local.close();
   }

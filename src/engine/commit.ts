@@ -28,6 +28,7 @@ export class Committer {
       await this.#store.commit(changes);
     } catch (error) {
       applyChanges(this.state, inverse);
+      applyChanges(this.state, this.#store.truth?.(changes) ?? []);
       throw error;
     }
   }

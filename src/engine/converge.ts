@@ -1,6 +1,6 @@
 import { KernelError } from "../base/errors.js";
 import type { Logger } from "../base/log.js";
-import { allOwners, type DriverContext, desiredOf, type Owner } from "../drivers/index.js";
+import { allOwners, type DriverContext, desiredOf, type Owner, ownersOfNetworkWhole } from "../drivers/index.js";
 import type { ModelState } from "../model/index.js";
 import { plan } from "../plan/index.js";
 import { type KernelObject, objectKey } from "../plan/objects.js";
@@ -127,6 +127,7 @@ export class Converger {
     const owners = new Set(wishes.flatMap((w) => w.owners));
     if (all) for (const owner of [...allOwners(this.#state), ...this.#holdings.owners(), NOBODY]) owners.add(owner);
     if (owners.size === 0) return new Map();
+    for (const owner of [...owners]) for (const other of this.#following(owner)) owners.add(other);
     const looking = all ? owners : new Set(wishes.filter((w) => w.look === "owners").flatMap((w) => w.owners));
     if (looking.size > 0) await this.#look(all ? "all" : [...looking]);
     const failures = await this.#apply(owners);
@@ -144,6 +145,17 @@ export class Converger {
     }
     if (again.length > 0) await this.#look([...failed.keys()]);
     return failed;
+  }
+
+  /**
+   * An overlay that appears on this host brings all that leads to its endpoints elsewhere, and takes it along when it goes. Judged by what the
+   * kernel holds: of several containers that join at once any may be the first to get here.
+   */
+  #following(owner: Owner): readonly Owner[] {
+    const id = owner.startsWith("network:") ? owner.slice("network:".length) : "";
+    if (this.#state.networks.get(id)?.driver !== "overlay") return [];
+    const held = this.#holdings.of(owner).length > 0;
+    return held === desiredOf(owner, this.#state, this.#context).length > 0 ? [] : ownersOfNetworkWhole(this.#state, id);
   }
 
   /** Plans the difference between what these owners want and what they hold, and applies it. */

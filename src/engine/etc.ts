@@ -11,6 +11,7 @@ import {
 } from "../dns/index.js";
 import { type Container, endpointsOfContainer, isUserDefined } from "../model/index.js";
 import { type EngineContext, etcPath } from "./context.js";
+import { isGatewayEndpoint } from "./gateway.js";
 import { bridgeAddress, defaultBridgeId, parseLink } from "./links.js";
 import { isRunning } from "./resolve.js";
 
@@ -30,10 +31,13 @@ export async function writeHosts(ctx: EngineContext, container: Container): Prom
     writeEtcFile(path, hostsFileOfHost(await readFile("/etc/hosts", "utf8").catch(() => ""), extraHosts));
     return;
   }
-  const addresses = endpointsOfContainer(ctx.state, container.id).map((e) => ({
-    ...(e.ipv4 === undefined ? {} : { ipv4: e.ipv4 }),
-    ...(e.ipv6 === undefined ? {} : { ipv6: e.ipv6 }),
-  }));
+  // The gateway bridge is a way out, not a network that the user chose: Docker does not list its addresses either.
+  const addresses = endpointsOfContainer(ctx.state, container.id)
+    .filter((e) => !isGatewayEndpoint(ctx, e))
+    .map((e) => ({
+      ...(e.ipv4 === undefined ? {} : { ipv4: e.ipv4 }),
+      ...(e.ipv6 === undefined ? {} : { ipv6: e.ipv6 }),
+    }));
   const links = (container.hostConfig.Links ?? []).flatMap((text) => {
     const { target: name, alias } = parseLink(text);
     const id = ctx.state.index.containerByName.get(name);

@@ -12,8 +12,9 @@ export function alsoTouched(state: ModelState, endpoints: readonly Endpoint[], v
   for (const endpoint of endpoints) {
     const network = state.networks.get(endpoint.networkId);
     if (network === undefined || endpoint.node !== undefined) continue;
+    // Always, though it rarely changes: several may join at once, and the first one to come this far makes it.
+    if (network.driver === "overlay") out.add(`network:${network.id}`);
     if (network.driver === "overlay" && isEdge(state, network, endpoints, verb)) {
-      out.add(`network:${network.id}`);
       for (const id of endpointsOfNetwork(state, network.id).keys()) out.add(`endpoint:${id}`);
     }
     for (const linker of linkersOf(state, network, endpoint.name)) out.add(`endpoint:${linker.id}`);

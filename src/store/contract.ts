@@ -6,5 +6,10 @@ export interface Store {
   load(): Promise<{ readonly changes: readonly Change[]; readonly damaged: readonly string[] }>;
   /** All or nothing, durable when the promise resolves. */
   commit(changes: readonly Change[]): Promise<void>;
+  /**
+   * After a commit that was refused and taken back in memory: the shared records that it named as the cluster has them. Taking back restores what
+   * was before the attempt, and others may have changed just that meanwhile.
+   */
+  truth?(changes: readonly Change[]): readonly Change[];
   close(): Promise<void>;
 }
