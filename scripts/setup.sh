@@ -106,4 +106,4 @@ if [ ! -e node_modules/.package-lock.json ] || [ package-lock.json -nt node_modu
   touch node_modules/.package-lock.json
 fi
 say "compiling"
-npx --no-install tsc -b
+npm run --silent build

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { dirname, join, resolve } from "node:path";
-import { createApiServer } from "./api/index.js";
+import { checkoutUrl } from "./base/built.js";
 import { createLogger, type Logger } from "./base/log.js";
 import type { DaemonOptions } from "./cli/index.js";
 import { type ClusterSettings, parseClusterSettings } from "./cluster/index.js";
@@ -44,8 +44,10 @@ export async function startDaemon(options: DaemonOptions): Promise<void> {
   // The store's lock also says that no other engine uses these roots: nothing else is touched before it is held.
   const store = await openEmbeddedStore({ directory: join(dataRoot, "store"), log, now: () => Date.now() });
   writePidfile(options.pidfile);
-  const kernel = await startKernel({ execRoot, group: linkGroup(instance), log });
-  const [runtime, images] = await Promise.all([
+  // Both threads load side by side with the rest; the resolver's is what running containers wait for.
+  const firstResolver = resolverStart(log);
+  const [kernel, runtime, images] = await Promise.all([
+    startKernel({ execRoot, group: linkGroup(instance), log }),
     createContainerRuntime({ dataRoot, execRoot, log, ...runtimeChoice(options.defaultRuntime) }),
     createImageStore({ dataRoot, execRoot, log, insecureRegistries: options.insecureRegistries }),
   ]);
@@ -96,9 +98,11 @@ export async function startDaemon(options: DaemonOptions): Promise<void> {
     kernel,
     runtime,
     images,
-    startDns: (onDown) => startDns({ log, onDown }),
+    startDns: firstResolver,
   };
   const engine = await startEngine(parts);
+  // The API's modules are the largest part of the program: they are loaded when names are answered again.
+  const { createApiServer } = await import("./api/index.js");
   const api = createApiServer(engine, {
     log,
     insecureRegistries: options.insecureRegistries,
@@ -136,6 +140,19 @@ function clusterPart(settings: ClusterSettings, dataRoot: string, log: Logger): 
 /** IFLA_GROUP of our links: "L" in the first byte, then a place for each instance; the two numbers above it belong to it as well. */
 const linkGroup = (instance: string): number => 0x4c000000 + (Number.parseInt(instance.slice(0, 5), 16) << 2);
 
+/** Starts the resolver's thread at once, for the first caller; later ones (when it has died) get a new one each. */
+function resolverStart(log: Logger): EngineParts["startDns"] {
+  let down: (error: Error) => void = () => undefined;
+  let first: ReturnType<typeof startDns> | undefined = startDns({ log, onDown: (error) => down(error) });
+  first.catch(() => undefined);
+  return (onDown) => {
+    down = onDown;
+    const mine = first ?? startDns({ log, onDown });
+    first = undefined;
+    return mine;
+  };
+}
+
 /** The first signal ends in order; a second one does not wait. */
 function endOnSignals(log: Logger, end: () => Promise<void>): void {
   let ending = false;
@@ -168,6 +185,6 @@ function runtimeChoice(name: string | undefined): { runtime?: "crun" | "runc" } 
 }
 
 function packageVersion(): string {
-  const text = readFileSync(new URL("../package.json", import.meta.url), "utf8");
+  const text = readFileSync(checkoutUrl(import.meta.url, "package.json"), "utf8");
   return (JSON.parse(text) as { version: string }).version;
 }

@@ -1,5 +1,5 @@
-import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
+import { builtUrl } from "../base/built.js";
 
 /** Starts a program; `argv[0]` is its absolute path. `fds` become its descriptors 0, 1, 2, …; null is /dev/null. They stay the caller's, who may close them afterwards. */
 export interface LaunchRequest {
@@ -48,8 +48,7 @@ export class Launcher {
 
   constructor(options: LauncherOptions) {
     this.#mark = options.sealed === undefined ? {} : sealedMark;
-    const script = import.meta.url.endsWith(".ts") ? "../../dist/containers/launcher-worker.js" : "./launcher-worker.js";
-    this.#worker = new Worker(fileURLToPath(new URL(script, import.meta.url)), { workerData: options });
+    this.#worker = new Worker(builtUrl(import.meta.url, "containers/launcher-worker.js"), { workerData: options });
     this.#worker.on("message", (reply: LaunchReply) => this.#reply(reply));
     this.#worker.on("error", (error) => this.#failAll(error));
     this.#worker.on("exit", () => this.#failAll(new Error("the launcher thread has ended")));

@@ -1,4 +1,5 @@
 import { Worker } from "node:worker_threads";
+import { builtUrl } from "../base/built.js";
 import type { Logger } from "../base/log.js";
 import type { DnsService, DnsStats } from "./contract.js";
 import type { Call, CallMessage, ReplyMessage } from "./protocol.js";
@@ -16,7 +17,7 @@ interface Waiter {
 
 /** Starts the resolver's thread. */
 export async function startDns(options: DnsOptions): Promise<DnsService> {
-  const worker = new Worker(workerUrl());
+  const worker = new Worker(builtUrl(import.meta.url, "dns/worker.js"));
   const waiters = new Map<number, Waiter>();
   let last = 0;
   let down: Error | undefined;
@@ -69,11 +70,4 @@ export async function startDns(options: DnsOptions): Promise<DnsService> {
       await worker.terminate();
     },
   };
-}
-
-/** Threads run compiled files also when this one is read as TypeScript (tests). */
-function workerUrl(): URL {
-  return import.meta.url.endsWith(".ts")
-    ? new URL("../../dist/dns/worker.js", import.meta.url)
-    : new URL("./worker.js", import.meta.url);
 }

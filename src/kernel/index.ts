@@ -1,5 +1,5 @@
-import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
+import { builtUrl } from "../base/built.js";
 import { KernelError } from "../base/errors.js";
 import type { Logger } from "../base/log.js";
 import type { Drift, KernelPort } from "../plan/port.js";
@@ -67,12 +67,6 @@ export async function startKernel(options: KernelOptions): Promise<Kernel> {
 /** A number that leaves room for the two above it and is not 0, the group of everybody. */
 const groupOf = (instance: string): number => ((Number.parseInt(instance.slice(0, 8), 16) & 0x7ffffff0) | 0x4) >>> 0;
 
-/** Tests run the sources, where a worker thread cannot: it is always the compiled file. */
-function workerPath(): string {
-  const here = import.meta.url;
-  return fileURLToPath(here.endsWith(".ts") ? new URL("../../dist/kernel/worker.js", here) : new URL("./worker.js", here));
-}
-
 class KernelThread {
   onDrift: (drift: Drift) => void = () => undefined;
   readonly #worker: Worker;
@@ -84,7 +78,7 @@ class KernelThread {
 
   constructor(options: WorkerOptions, log: Logger) {
     this.#log = log;
-    this.#worker = new Worker(workerPath(), { workerData: options, name: "linkspan-kernel" });
+    this.#worker = new Worker(builtUrl(import.meta.url, "kernel/worker.js"), { workerData: options, name: "linkspan-kernel" });
     this.#worker.on("message", (message: FromWorker) => this.#received(message));
     this.#worker.on("error", (error) => this.#died(error instanceof KernelError ? error : threadError(String(error))));
     this.#worker.on("exit", () => this.#died(threadError("the kernel thread has ended")));
