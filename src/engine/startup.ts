@@ -23,19 +23,25 @@ export async function recover(
   parts: { names: NamesService; health: Health; lifecycle: Lifecycle },
 ): Promise<void> {
   const { names, health } = parts;
-  await makePredefined(ctx);
   const wasRunning = new Set(
     [...ctx.state.containers.values()].filter((c) => isRunning(c) || c.state.status === "restarting").map((c) => c.id),
   );
   const running = await probeAll(ctx);
   await dropSandboxesWithout(ctx, running);
+  // Names first: they are all that running containers miss while the engine is away. The sockets of the former engine died with it.
+  await names.open(running);
+  await makePredefined(ctx);
   await ctx.runtime.sweep(new Set(ctx.state.containers.keys()), running);
   await sweepVolumes(ctx);
   await ctx.converger
     .convergeAll()
     .catch((error: unknown) => ctx.log.error("the kernel differs from the model", { error: textOf(error) }));
   ctx.converger.watch();
-  await reopen(ctx, names, running);
+  for (const endpoint of ctx.state.endpoints.values())
+    if (endpoint.node === undefined)
+      await reservePortsAgain(ctx, endpoint).catch((error: unknown) =>
+        ctx.log.error("published ports", { endpoint: endpoint.id, error: textOf(error) }),
+      );
   for (const id of running) health.watch(ctx.state.containers.get(id)!, { keepState: true });
   await applyPolicies(ctx, parts.lifecycle, wasRunning, running);
 }
@@ -126,16 +132,6 @@ async function sweepVolumes(ctx: EngineContext): Promise<void> {
     if (/^[0-9a-f]{64}$/.test(name) && !ctx.state.volumes.has(name))
       await rm(join(directory, name), { recursive: true, force: true });
   }
-}
-
-/** The sockets that died with the former engine: the resolver's in each namespace, the reservations of host ports. */
-async function reopen(ctx: EngineContext, names: NamesService, running: ReadonlySet<string>): Promise<void> {
-  await names.open(running);
-  for (const endpoint of ctx.state.endpoints.values())
-    if (endpoint.node === undefined)
-      await reservePortsAgain(ctx, endpoint).catch((error: unknown) =>
-        ctx.log.error("published ports", { endpoint: endpoint.id, error: textOf(error) }),
-      );
 }
 
 /** The kernel translates these ports already; the sockets keep others from taking them. */
