@@ -29,9 +29,9 @@ export async function sweep(
     umount(run.shm);
     rmSync(run.directory, { recursive: true, force: true });
   }
-  for (const id of containerIds(paths.exits)) if (!known.has(id)) rmSync(paths.run(id).exit, { force: true });
+  for (const id of containerIds(paths.exits)) if (!running.has(id)) rmSync(paths.run(id).exit, { force: true });
   for (const id of containerIds(paths.ociRoot))
-    if (!known.has(id)) rmSync(paths.run(id).ociState, { recursive: true, force: true });
+    if (!running.has(id)) rmSync(paths.run(id).ociState, { recursive: true, force: true });
   for (const id of containerIds(paths.stores))
     if (!known.has(id)) await rm(paths.store(id).directory, { recursive: true, force: true });
   // Execs of an earlier life: their clients are gone.

@@ -137,6 +137,13 @@ describe("a new life of the engine", () => {
     expect(existsSync(`/sys/fs/cgroup/pids/linkspan/${lost.id}`)).toBe(false);
     expect(mountsBelow(lab.root)).toEqual([join(lab.execRoot, "containers", kept.id, "rootfs")]);
     expect(await lab.runtime.probe(kept.id)).toMatchObject({ state: "running" });
+    // Known, but not to live on: its storage stays.
+    const ended = lab.container(["sleep", "100"]);
+    const endedPid = await lab.run(ended);
+    await lab.runtime.sweep(new Set([kept.id, ended.id]), new Set([kept.id]));
+    expect(existsSync(`/proc/${endedPid}`)).toBe(false);
+    expect(existsSync(join(lab.dataRoot, "containers", ended.id, "upper"))).toBe(true);
+    expect(await lab.runtime.probe(ended.id)).toEqual({ state: "gone" });
     await lab.runtime.kill(kept.id, "KILL");
     await lab.exit(kept);
     await lab.runtime.cleanup(kept.id);
