@@ -120,12 +120,12 @@ export class LinkOps {
     const run = this.#run;
     const { pool, groups } = run.context;
     const seen = getLink(pool.route(link.ns), { name: link.name });
-    if (seen !== undefined && seen.group !== groups.own) {
+    if (seen !== undefined && seen.group !== groups.own && seen.group !== groups.trash) {
       run.fail(place, { errno: EEXIST, extAck: `the name ${link.name} is taken by a link that is not ours` });
       return true;
     }
     const is = seen === undefined ? undefined : this.#asObject(seen, link);
-    if (seen === undefined || is === undefined || mustRecreate(link, is)) {
+    if (seen === undefined || is === undefined || seen.group === groups.trash || mustRecreate(link, is)) {
       // Ours, but another thing; or the far end's name is the one that is taken.
       if (seen !== undefined) this.#deleteNow(link.ns, link.name);
       if (link.type === "veth" && !this.#freePeerName(place, link)) return true;

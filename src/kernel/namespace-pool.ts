@@ -61,8 +61,11 @@ export class NamespacePool {
     removeNamespace(this.path(name));
   }
 
+  /** Names of the pinned namespaces. A file without a mount is what a crash in the middle of `make` has left: it goes. */
   list(): NsRef[] {
-    return listNamespaces(this.directory);
+    const { pinned, stale } = listNamespaces(this.directory);
+    for (const name of stale) libc.unlink(join(this.directory, name));
+    return pinned;
   }
 
   /** A descriptor of the namespace, for IFLA_NET_NS_FD and setns; the pool's own. */

@@ -85,12 +85,13 @@ export function namespaceDirectory(execRoot: string): string {
   return directory;
 }
 
-/** Names of the pinned namespaces. What a crash has left between the making of the file and the mount is not among them. */
-export function listNamespaces(directory: string): string[] {
-  if (!existsSync(directory)) return [];
-  return readdirSync(directory)
-    .filter((name) => isPinned(join(directory, name)))
-    .sort();
+/** Names in the directory of the pins: namespaces, and files that are none. */
+export function listNamespaces(directory: string): { readonly pinned: string[]; readonly stale: string[] } {
+  const pinned: string[] = [];
+  const stale: string[] = [];
+  if (existsSync(directory))
+    for (const name of readdirSync(directory).sort()) (isPinned(join(directory, name)) ? pinned : stale).push(name);
+  return { pinned, stale };
 }
 
 /** All namespaces are files of one file system (nsfs), so that its device number tells them. */

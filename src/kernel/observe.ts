@@ -51,7 +51,10 @@ function observeNamespace(context: ObserveContext, pairs: LinkPairs, found: Name
     ...linkObjects(
       pairs,
       ns,
-      links.filter((link) => link.group === groups.own || (ns !== HOST_NS && link.index === LOOPBACK_IFINDEX)),
+      // What a crash has left in the trash group is a leftover like any other.
+      links.filter(
+        (link) => link.group === groups.own || link.group === groups.trash || (ns !== HOST_NS && link.index === LOOPBACK_IFINDEX),
+      ),
     ),
   );
   for (const address of dumpAddrs(socket, ns, nameOf)) {

@@ -1,8 +1,8 @@
-import { mkdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import type { KernelObject, Link } from "../../src/plan/objects.js";
-import { fails, type Lab, openLab } from "./lab.js";
+import { fails, GROUP, type Lab, openLab } from "./lab.js";
 
 let lab: Lab;
 beforeEach(async () => {
@@ -227,12 +227,27 @@ test("a namespace whose making was cut short by a crash is made", async () => {
   const path = lab.kernel.namespacePath("c1");
   mkdirSync(dirname(path), { recursive: true });
   writeFileSync(path, "");
-  expect(await lab.kernel.observe({ scope: "all" })).toEqual([]);
   await lab.put({ kind: "netns", name: "c1" });
   expect(await lab.kernel.observe({ scope: "namespaces", names: ["c1"] })).toMatchObject([
     { kind: "netns", name: "c1" },
     { kind: "link", type: "loopback", up: false },
   ]);
+  const stale = lab.kernel.namespacePath("c2");
+  writeFileSync(stale, "");
+  expect((await lab.kernel.observe({ scope: "all" })).filter((o) => o.kind === "netns")).toHaveLength(1);
+  expect(existsSync(stale)).toBe(false);
+});
+
+test("links that a crash left in the middle of their removal are seen as leftovers, and their names can be used", async () => {
+  await lab.put(bridge());
+  lab.host("ip", "link", "set", "docker0", "group", String(GROUP + 2));
+  const [seen] = await lab.kernel.observe({ scope: "all" });
+  expect(seen).toMatchObject({ kind: "link", name: "docker0" });
+  await lab.put(bridge());
+  expect(lab.host("ip", "link", "show", "docker0")).toContain(`group ${GROUP}`);
+  lab.host("ip", "link", "set", "docker0", "group", String(GROUP + 2));
+  await lab.remove(bridge());
+  expect(await lab.kernel.observe({ scope: "all" })).toEqual([]);
 });
 
 test("the scope of one container tells its pair, and only what belongs to it", async () => {

@@ -141,7 +141,8 @@ test("inNamespace runs inside and comes back, also after an exception", () => {
     }),
   ).toThrow("inside");
   expect(readNs()).toBe(home);
-  expect(listNamespaces(directory)).toEqual(["ns"]);
+  writeFileSync(join(directory, "stale"), "");
+  expect(listNamespaces(directory)).toEqual({ pinned: ["ns"], stale: ["stale"] });
   expect(() => makeNamespace(path, () => 0)).toThrow(expect.objectContaining({ code: "EEXIST" }));
   expect(inNamespace(path, readNs)).toBe(inside);
   expect(removeNamespace(path)).toBe(true);

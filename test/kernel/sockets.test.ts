@@ -1,6 +1,7 @@
-import { createSocket } from "node:dgram";
+import { execFile } from "node:child_process";
 import { once } from "node:events";
-import { connect, createServer } from "node:net";
+import { createServer } from "node:net";
+import { promisify } from "node:util";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { closeFd } from "../../src/kernel/pipes.js";
 import { type Lab, openLab } from "./lab.js";
