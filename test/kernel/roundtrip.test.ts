@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { bridgeTable, inetTable } from "../../src/drivers/firewall-text.js";
 import { plan } from "../../src/plan/diff.js";
 import type { KernelObject, Link, Sysctl } from "../../src/plan/objects.js";
 import { type Lab, openLab } from "./lab.js";
@@ -276,5 +277,32 @@ test("tables and elements inside a container's namespace", async () => {
       hash: "aa",
     },
     { kind: "nftElement", ns: "c1", family: "ip", table: "linkspan", set: "s", key: [{ type: "ipv4_addr", value: "10.0.0.1" }] },
+  ]);
+});
+
+test("the firewall's own tables, with elements of their sets", async () => {
+  const bridgeElement = { kind: "nftElement", ns: "", family: "bridge", table: "linkspan" } as const;
+  await roundTrip([
+    inetTable({ closeForeignForwarding: true }),
+    bridgeTable(),
+    { ...bridgeElement, set: "ports", key: [{ type: "ifname", value: "veth1" }] },
+    {
+      ...bridgeElement,
+      set: "target6",
+      key: [
+        { type: "ifname", value: "veth1" },
+        { type: "ether_addr", value: "02:42:ac:11:00:02" },
+        { type: "integer128", value: "0xfe80000000000000004200fffe000002" },
+      ],
+    },
+    {
+      kind: "nftElement",
+      ns: "",
+      family: "inet",
+      table: "linkspan",
+      set: "to",
+      key: [{ type: "ifname", value: "docker0" }],
+      data: [{ type: "verdict", value: "goto to_nat_nat" }],
+    },
   ]);
 });
