@@ -38,7 +38,7 @@ need libnftables1 '/usr/lib/*/libnftables.so.1*'
 need skopeo skopeo
 need buildah buildah
 need busybox-static /bin/busybox
-need tini tini
+need tini tini-static
 need tar tar
 need procps ps
 need ca-certificates /etc/ssl/certs/ca-certificates.crt
