@@ -3,10 +3,12 @@ import type { Logger } from "../base/log.js";
 import { allOwners, type DriverContext, desiredOf, type Owner, ownersOfNetworkWhole } from "../drivers/index.js";
 import type { ModelState } from "../model/index.js";
 import { plan } from "../plan/index.js";
-import { type KernelObject, objectKey } from "../plan/objects.js";
+import { type KernelObject, objectKey, type Sysctl } from "../plan/objects.js";
 import type { Batch, Drift, KernelPort, ObserveScope, OpFailure } from "../plan/port.js";
 import { Holdings, NOBODY } from "./holdings.js";
 
+/** How often everything is compared without a reason. */
+const AUDIT_MS = 300_000;
 /** Notifications that come within this time are repaired together. */
 const DRIFT_SETTLE_MS = 20;
 /** Somebody who undoes every repair gets the second one after this pause, doubled up to the limit. */
@@ -35,6 +37,7 @@ export class Converger {
   #wishes: Wish[] = [];
   #working = false;
   #driftTimer: NodeJS.Timeout | undefined;
+  #auditTimer: NodeJS.Timeout | undefined;
   #driftOwners: Set<Owner> | "all" = new Set();
   #fight = { pauseMs: 0, lastRepair: 0 };
   #stopWatch: () => void = () => undefined;
@@ -56,9 +59,16 @@ export class Converger {
     return this.#wish([], "all");
   }
 
-  /** Watches for changes by others from now on. */
+  /** Watches for changes by others from now on; and looks at everything now and then, because not every change is told (sysctls are not). */
   watch(): void {
     this.#stopWatch = this.#kernel.watch((drift) => this.#onDrift(drift));
+    this.#auditTimer = setInterval(() => {
+      if (this.#working || this.#wishes.length > 0) return;
+      this.convergeAll().catch((error: unknown) =>
+        this.#log.error("audit", { error: error instanceof Error ? error.message : String(error) }),
+      );
+    }, AUDIT_MS);
+    this.#auditTimer.unref();
   }
 
   get context(): DriverContext {
@@ -74,9 +84,8 @@ export class Converger {
   /** Sentences on what differs from the model; empty when all is as it should be. */
   async verify(): Promise<readonly string[]> {
     await this.idle();
-    const observed = await this.#kernel.observe({ scope: "all" });
-    // The kernel does not tell of sysctls that others changed, nor are they dumped: they are written when something around them changes.
-    const desired = this.#desired(allOwners(this.#state)).filter((o) => o.kind !== "sysctl");
+    const desired = this.#desired(allOwners(this.#state));
+    const observed = await this.#kernel.observe({ scope: "all", sysctls: sysctlsOf(desired) });
     const kept = this.#trusted(observed, desired);
     return plan(desired, kept)
       .flat()
@@ -93,6 +102,7 @@ export class Converger {
 
   stop(): void {
     this.#stopWatch();
+    clearInterval(this.#auditTimer);
     clearTimeout(this.#driftTimer);
   }
 
@@ -186,8 +196,9 @@ export class Converger {
   /** Replaces what the memory says of these owners by what the kernel says. */
   async #look(owners: readonly Owner[] | "all"): Promise<void> {
     if (owners === "all") {
-      const observed = await this.#kernel.observe({ scope: "all" });
-      this.#holdings.replaceAll(this.#trusted(observed, this.#desired(allOwners(this.#state))));
+      const desired = this.#desired(allOwners(this.#state));
+      const observed = await this.#kernel.observe({ scope: "all", sysctls: sysctlsOf(desired) });
+      this.#holdings.replaceAll(this.#trusted(observed, desired));
       return;
     }
     const concerned = [...this.#desired(owners), ...owners.flatMap((o) => this.#holdings.of(o))];
@@ -279,6 +290,9 @@ function reloadsTable(desired: readonly KernelObject[], held: readonly KernelObj
   return desired.some((o) => o.kind === "nftTable" && tables.get(objectKey(o)) !== o.hash);
 }
 
+/** Sysctls bear no mark: the kernel is asked for those that we want by name. */
+const sysctlsOf = (objects: readonly KernelObject[]): Sysctl[] => objects.filter((o) => o.kind === "sysctl");
+
 /** What to dump in order to see these objects again. */
 function scopesOf(objects: readonly KernelObject[]): ObserveScope[] {
   const names = new Set<string>();
@@ -292,7 +306,7 @@ function scopesOf(objects: readonly KernelObject[]): ObserveScope[] {
     }
   }
   const scopes: ObserveScope[] = [];
-  if (names.size > 0) scopes.push({ scope: "namespaces", names: [...names] });
+  if (names.size > 0) scopes.push({ scope: "namespaces", names: [...names], sysctls: sysctlsOf(objects) });
   if (nft) scopes.push({ scope: "nft" });
   return scopes;
 }

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 
-const main = new URL("../../dist/main.js", import.meta.url).pathname;
+const program = new URL("../../bin/linkspan", import.meta.url).pathname;
 const run = promisify(execFile);
 
 export interface Output {
@@ -66,9 +66,7 @@ export class EngineLab {
       "nsenter",
       [
         `--net=/run/netns/${this.ns}`,
-        process.execPath,
-        "--enable-source-maps",
-        main,
+        program,
         "daemon",
         ...["--data-root", this.dataRoot, "--exec-root", this.execRoot, "-H", `unix://${this.socket}`],
         ...["--log-level", "debug", ...this.flags, ...flags],
