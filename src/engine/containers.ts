@@ -44,7 +44,7 @@ export function createContainers(parts: ContainerParts): ContainerService {
       if (container.state.status === "paused") refuse(409, "cannot start a paused container, try unpause instead");
       if (isRunning(container)) return false;
       lifecycle.live(id).delayMs = 0;
-      await lifecycle.setState(id, { restartCount: 0 });
+      if (container.state.restartCount !== 0) await lifecycle.setState(id, { restartCount: 0 });
       await lifecycle.start(lifecycle.get(id));
       return true;
     });

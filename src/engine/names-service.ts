@@ -102,9 +102,12 @@ export class NamesService {
     return this.#service.removeEndpoint(endpointId);
   }
 
-  /** The name of a container, running or not, is never asked for outside. */
+  /**
+   * The name of a container, running or not, is never asked for outside. Except one with a dot: it may well be a host's, and containers on
+   * other networks want that one.
+   */
   reserve(container: Container): Promise<void> {
-    return this.#service.reserveNames(container.id, [container.name]);
+    return this.#service.reserveNames(container.id, container.name.includes(".") ? [] : [container.name]);
   }
 
   release(containerId: string): Promise<void> {

@@ -6,7 +6,7 @@ import { textOf } from "./lifecycle.js";
 import { makePredefined } from "./startup.js";
 
 /** The uplink's MTU is looked at this often; it changes when a VPN comes up or a cloud network is reconfigured. */
-const LOOK_MS = 10_000;
+const LOOK_MS = 5_000;
 const DEFAULT_MTU = 1500;
 
 /** MTU of the interface with the default route, in bytes. 1500 where there is none. */

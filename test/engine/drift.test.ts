@@ -28,7 +28,7 @@ beforeAll(async () => {
     "run",
     "-d",
     "--name",
-    "a",
+    "da",
     "-p",
     "8090:80",
     "busybox",
@@ -36,8 +36,8 @@ beforeAll(async () => {
     "-c",
     "mkdir /w; echo hi >/w/index.html; httpd -f -p 80 -h /w",
   );
-  await d("run", "-d", "--name", "b", "busybox", "sleep", "600");
-  await d("exec", "b", "ping", "-c1", "-W2", "172.17.0.2");
+  await d("run", "-d", "--name", "db", "busybox", "sleep", "600");
+  await d("exec", "db", "ping", "-c1", "-W2", "172.17.0.2");
   expect(await lab.verify()).toEqual([]);
 });
 afterAll(async () => {
@@ -57,21 +57,21 @@ describe("what somebody else takes away comes back", () => {
   it("a veth, with the interface inside the container", async () => {
     lab.host("ip", "link", "del", vethOf("172.17.0.3"));
     await repaired();
-    expect(await d("exec", "b", "ping", "-c1", "-W2", "172.17.0.2")).toContain("1 packets received");
+    expect(await d("exec", "db", "ping", "-c1", "-W2", "172.17.0.2")).toContain("1 packets received");
   });
 
   it("docker0 with all its ports", async () => {
     lab.host("ip", "link", "del", "docker0");
     await repaired();
-    expect(await d("exec", "b", "ping", "-c1", "-W2", "172.17.0.2")).toContain("1 packets received");
-    expect(await d("exec", "b", "ping", "-c1", "-W2", "192.168.77.10")).toContain("1 packets received");
+    expect(await d("exec", "db", "ping", "-c1", "-W2", "172.17.0.2")).toContain("1 packets received");
+    expect(await d("exec", "db", "ping", "-c1", "-W2", "192.168.77.10")).toContain("1 packets received");
   });
 
   it("an address and a port that was put down", async () => {
     lab.host("ip", "addr", "flush", "dev", "docker0");
     lab.host("ip", "link", "set", vethOf("172.17.0.2"), "down");
     await repaired();
-    expect(await d("exec", "b", "ping", "-c1", "-W2", "172.17.0.2")).toContain("1 packets received");
+    expect(await d("exec", "db", "ping", "-c1", "-W2", "172.17.0.2")).toContain("1 packets received");
   });
 
   it("and what is not ours is left alone", async () => {
@@ -95,5 +95,13 @@ describe("what somebody else takes away comes back", () => {
     expect(routes).not.toContain("default");
     expect(routes).toContain("10.5.5.0/24");
     await d("rm", "-f", "own");
+  });
+
+  it("networks follow the uplink's MTU", async () => {
+    lab.host("ip", "link", "set", "eth0", "mtu", "1400");
+    const mtu = async () => (await d("exec", "db", "cat", "/sys/class/net/eth0/mtu")) === "1400";
+    await until("eth0 of the container follows", mtu, 10_000);
+    expect(lab.host("ip", "link", "show", "docker0")).toContain("mtu 1400");
+    expect(await lab.verify()).toEqual([]);
   });
 });
