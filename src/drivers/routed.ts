@@ -39,13 +39,11 @@ function networkObjects(network: Network, ctx: DriverContext): readonly KernelOb
     out.push({ kind: "sysctl", ns: HOST_NS, key: "net.ipv6.conf.all.forwarding", value: "1" });
   // An address of ours that no container has goes nowhere; without this it would follow the default route and come back.
   for (const block of own) out.push({ kind: "route", ns: HOST_NS, dst: block, type: "blackhole" });
-  const tunnelled = others.filter((o) => throughTunnel(network, o.address, ctx));
+  const tunnelled = others.filter((o) => throughTunnel(network, o, ctx));
   if (tunnelled.length > 0 || (own.length > 0 && routedMode(network) === "vxlan")) out.push(...tunnelObjects(network, own, ctx));
   for (const { block, node, address } of others) {
-    const family = block.includes(":") ? 6 : 4;
-    if (!throughTunnel(network, address, ctx)) {
-      if (address.includes(":") === (family === 6))
-        out.push({ kind: "route", ns: HOST_NS, dst: block, via: address, ...device(ctx, address) });
+    if (!throughTunnel(network, { block, address }, ctx)) {
+      out.push({ kind: "route", ns: HOST_NS, dst: block, via: address, ...device(ctx, address) });
       continue;
     }
     const dev = tunnelName(network);
@@ -114,9 +112,9 @@ function endpointObjects(network: Network, endpoint: Endpoint, sandbox: Sandbox,
       { kind: "sysctl", ns: HOST_NS, key: `net.ipv4.conf.${host}.proxy_arp`, value: "1" },
       { kind: "sysctl", ns: HOST_NS, key: `net.ipv4.conf.${host}.rp_filter`, value: "1" },
       { kind: "addr", ns, dev, address: `${endpoint.ipv4}/32` },
-      { kind: "route", ns, dst: `${GATEWAY_V4}/32`, dev, scope: "link" },
+      { kind: "route", ns, dst: `${GATEWAY_V4}/32`, dev },
       { kind: "neigh", ns, dev, ip: GATEWAY_V4, mac: HOST_MAC },
-      { kind: "route", ns: HOST_NS, dst: `${endpoint.ipv4}/32`, dev: host, scope: "link" },
+      { kind: "route", ns: HOST_NS, dst: `${endpoint.ipv4}/32`, dev: host },
     );
     if (endpoint.defaultRoute4) out.push({ kind: "route", ns, dst: "0.0.0.0/0", via: GATEWAY_V4, dev });
     else
@@ -131,7 +129,7 @@ function endpointObjects(network: Network, endpoint: Endpoint, sandbox: Sandbox,
     out.push(
       { kind: "sysctl", ns: HOST_NS, key: `net.ipv6.conf.${host}.disable_ipv6`, value: "0" },
       { kind: "sysctl", ns: HOST_NS, key: `net.ipv6.conf.${host}.accept_ra`, value: "0" },
-      { kind: "addr", ns: HOST_NS, dev: host, address: `${GATEWAY_V6}/64`, scope: "link", nodad: true },
+      { kind: "addr", ns: HOST_NS, dev: host, address: `${GATEWAY_V6}/64`, nodad: true },
       { kind: "addr", ns, dev, address: `${endpoint.ipv6}/128`, nodad: true },
       { kind: "neigh", ns, dev, ip: GATEWAY_V6, mac: HOST_MAC },
       { kind: "route", ns: HOST_NS, dst: `${endpoint.ipv6}/128`, dev: host },
@@ -147,7 +145,14 @@ function endpointObjects(network: Network, endpoint: Endpoint, sandbox: Sandbox,
   return out;
 }
 
-function throughTunnel(network: Network, address: string, ctx: DriverContext): boolean {
+function throughTunnel(
+  network: Network,
+  peer: { readonly block: string; readonly address: string },
+  ctx: DriverContext,
+): boolean {
+  const { block, address } = peer;
+  // A next hop is of its destination's family: IPv6 over an underlay of IPv4 goes through the tunnel whatever the mode, and the other way round.
+  if (block.includes(":") !== address.includes(":")) return true;
   switch (routedMode(network)) {
     case "host-gw":
       return false;

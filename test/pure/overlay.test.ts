@@ -111,7 +111,7 @@ describe("routed", () => {
     const objects = desiredOf("endpoint:near", s, ctx);
     expect(objects).toContainEqual({ kind: "addr", ns: "s1", dev: "eth0", address: "10.0.0.2/32" });
     expect(objects).toContainEqual({ kind: "route", ns: "s1", dst: "0.0.0.0/0", via: "169.254.1.1", dev: "eth0" });
-    expect(objects).toContainEqual({ kind: "route", ns: "", dst: "10.0.0.2/32", dev: "veth0000001", scope: "link" });
+    expect(objects).toContainEqual({ kind: "route", ns: "", dst: "10.0.0.2/32", dev: "veth0000001" });
   });
   test("another host's block is reached directly on a common link, through the tunnel elsewhere or when asked to", () => {
     const direct = network("routed");
