@@ -1,6 +1,6 @@
 import { KernelError } from "../base/errors.js";
 import { unreachable } from "../base/result.js";
-import type { NsRef } from "../plan/objects.js";
+import { HOST_NS, type NsRef } from "../plan/objects.js";
 import type { ApplyResult, Batch, Op, OpFailure } from "../plan/port.js";
 import { describeOp } from "./describe.js";
 import { EADDRNOTAVAIL, EEXIST, ENODEV, ENOENT, EPERM, ESRCH, errnoName } from "./errno.js";
@@ -248,7 +248,7 @@ export class Run {
         if (!put) return;
         // The file of an interface appears with the interface.
         this.flush();
-        this.context.pool.inside(o.ns, () => writeSysctl(o.key, o.value));
+        this.context.pool.inside(o.ns, () => writeSysctl(o.ns === HOST_NS ? "host" : "pinned", o.key, o.value));
         return;
       case "netns":
       case "link":

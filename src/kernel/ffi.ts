@@ -36,6 +36,9 @@ export function sendAsync(fd: number, buffer: Bytes): Promise<number> {
 
 export const libc = {
   open: bind<(path: string, flags: number, mode: number) => number>("int open(const char *path, int flags, int mode)"),
+  openat: bind<(directory: number, path: string, flags: number, mode: number) => number>(
+    "int openat(int directory, const char *path, int flags, int mode)",
+  ),
   unlink: bind<(path: string) => number>("int unlink(const char *path)"),
   close: bind<(fd: number) => number>("int close(int fd)"),
   read: bind<(fd: number, buffer: Pointer, size: number) => number>("intptr_t read(int fd, void *buffer, size_t size)"),
@@ -78,6 +81,11 @@ export const libc = {
   /** pidfd_open(2), pidfd_send_signal(2): no wrapper in glibc before 2.36 */
   syscall: bind<(number: number, a: number, b: number, c: Pointer, d: number) => number>(
     "long syscall(long number, long a, long b, const void *c, long d)",
+  ),
+  /** The same with other types of arguments: fsopen(2), fsconfig(2) */
+  syscallText: bind<(number: number, text: string, a: number) => number>("long syscall(long number, const char *text, long a)"),
+  syscall5: bind<(number: number, a: number, b: number, c: Pointer, d: Pointer, e: number) => number>(
+    "long syscall(long number, long a, long b, const void *c, const void *d, long e)",
   ),
 };
 

@@ -7,7 +7,8 @@ import { Writer } from "./netlink/writer.js";
 import { bridgeData, creationNs, portChanges, portValues, writeCreate, writeDelete, writeSet } from "./rtnl/link.js";
 import { mustRecreate, toLink } from "./rtnl/link-object.js";
 import { getLink, type SeenLink } from "./rtnl/link-read.js";
-import { IFLA_BR, type LinkValues } from "./rtnl/link-tables.js";
+import { type BridgePortValues, IFLA_BR, type LinkValues } from "./rtnl/link-tables.js";
+import { writeSysctl } from "./sysctl.js";
 
 /** Puts and deletes of links, for one apply. */
 export class LinkOps {
@@ -79,7 +80,7 @@ export class LinkOps {
       (w) =>
         writeCreate(w, link, {
           groups,
-          up: link.up && flags === undefined,
+          up: link.up && master === undefined,
           ...(master === undefined ? {} : { master }),
           ...(parent === undefined ? {} : { parent }),
           ...(target === undefined ? {} : { target }),
@@ -93,8 +94,7 @@ export class LinkOps {
             const { mtu } = link;
             run.send(link.ns, place, (w) => writeSet(w, link.name, { values: { IFLA_MTU: mtu } }));
           }
-          if (flags !== undefined)
-            run.send(link.ns, place, (w) => writeSet(w, link.name, { up: link.up, values: portValues(flags) }));
+          if (master !== undefined) this.#finishPort(place, link, flags);
           if (link.type === "veth") this.#finishPeer(place, link);
         },
         refused: (why) => {
@@ -102,6 +102,21 @@ export class LinkOps {
           return why.errno === EEXIST && !options.again && this.#adopt(place, link);
         },
       },
+    );
+  }
+
+  /**
+   * A port of a bridge goes up when its flags are set and IPv6 is off on it: a port needs no address, and the kernel's work for a
+   * link-local one (duplicate address detection under RTNL, fe80::/64 and ff00::/8 routes that are compared with those of all other
+   * ports) grows with the number of ports.
+   */
+  #finishPort(place: Place, link: Link, flags: BridgePortValues | undefined): void {
+    const run = this.#run;
+    // A VXLAN device keeps it, for the neighbour entries by which it answers for other hosts.
+    if (link.type === "veth") run.context.pool.inside(link.ns, () => disableIpv6(link.ns, link.name));
+    if (!link.up && flags === undefined) return;
+    run.send(link.ns, place, (w) =>
+      writeSet(w, link.name, { up: link.up, ...(flags === undefined ? {} : { values: portValues(flags) }) }),
     );
   }
 
@@ -209,6 +224,15 @@ export class LinkOps {
     this.#run.indexes.delete(`${ns}|${name}`);
     if (refused !== undefined && refused.errno !== ENODEV)
       this.#run.context.warn("link delete failed", { link: name, netns: ns === HOST_NS ? "host" : ns, errno: refused.errno });
+  }
+}
+
+function disableIpv6(ns: NsRef, name: string): void {
+  try {
+    writeSysctl(ns === HOST_NS ? "host" : "pinned", `net.ipv6.conf.${name.replaceAll(".", "/")}.disable_ipv6`, "1");
+  } catch (error) {
+    // No IPv6 in this kernel.
+    if ((error as { code?: string }).code !== "ENOENT") throw error;
   }
 }
 

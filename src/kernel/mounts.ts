@@ -54,7 +54,9 @@ export function mountOverlay(
   target: string,
   layers: { readonly lower: readonly string[]; readonly upper?: string; readonly work?: string },
 ): void {
-  const parts = [`lowerdir=${layers.lower.map(escapeLayer).join(":")}`];
+  // A directory that was renamed, or a file of which only the mode was changed, is whole in the upper directory: what becomes an
+  // image's layer, or is read beside the mount, cannot hold references to the layers below it.
+  const parts = ["redirect_dir=off", "metacopy=off", `lowerdir=${layers.lower.map(escapeLayer).join(":")}`];
   if (layers.upper !== undefined) parts.push(`upperdir=${escapeLayer(layers.upper)}`);
   if (layers.work !== undefined) parts.push(`workdir=${escapeLayer(layers.work)}`);
   mount({ source: "overlay", target, type: "overlay", data: parts.join(",") });

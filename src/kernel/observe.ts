@@ -117,7 +117,7 @@ function observeSysctls(pool: NamespacePool, names: readonly NsRef[], wanted: re
     try {
       pool.inside(ns, () => {
         for (const key of keys) {
-          const value = readSysctl(key);
+          const value = readSysctl(ns === HOST_NS ? "host" : "pinned", key);
           if (value !== undefined) out.push({ kind: "sysctl", ns, key, value });
         }
       });

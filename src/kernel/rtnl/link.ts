@@ -32,7 +32,7 @@ export interface CreationNumbers {
   /** Descriptor of `link.ns` where that is not the creation namespace; of `peer.ns` where that is another one than `ns` */
   readonly target?: number;
   readonly peerTarget?: number;
-  /** Up at once. Off where something has to be set before the first frame passes. */
+  /** Up at once. Off for a port of a bridge, where something has to be set before the first frame passes. */
   readonly up: boolean;
 }
 
