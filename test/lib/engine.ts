@@ -7,22 +7,33 @@ import type { Space } from "./space.js";
 
 const linkspan = resolve(import.meta.dirname, "../../bin/linkspan");
 
+export interface EngineOptions {
+  readonly space: Space;
+  /** Directory of this engine alone; short, since unix sockets lie below it */
+  readonly root: string;
+  /** What the machine calls itself: the UTS namespace of the engine */
+  readonly hostname: string;
+  readonly flags?: readonly string[];
+}
+
 /** One engine on one machine: its process, its roots below `root`, and the docker CLI and the API aimed at it. */
 export class Engine {
+  readonly space: Space;
+  readonly root: string;
+  readonly hostname: string;
+  readonly flags: readonly string[];
   readonly socket: string;
   readonly dataRoot: string;
   readonly execRoot: string;
   readonly logFile: string;
   #process: ChildProcess | undefined;
 
-  constructor(
-    readonly space: Space,
-    /** Directory of this engine alone; short, since unix sockets lie below it */
-    readonly root: string,
-    /** What the machine calls itself: the UTS namespace of the engine */
-    readonly hostname: string,
-    readonly flags: readonly string[] = [],
-  ) {
+  constructor(options: EngineOptions) {
+    const { space, root, hostname, flags = [] } = options;
+    this.space = space;
+    this.root = root;
+    this.hostname = hostname;
+    this.flags = flags;
     this.socket = join(root, "d.sock");
     this.dataRoot = join(root, "data");
     this.execRoot = join(root, "x");

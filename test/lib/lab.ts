@@ -26,31 +26,41 @@ export class Lab {
   /** A container that does nothing and ignores SIGTERM, as the shells of the seeds' text do */
   static readonly idle = ["/bin/sh", "-c", "while true; do sleep 3600;done"] as const;
 
+  readonly directory: string;
+  readonly topology: Topology;
+  readonly host: Space;
+  readonly outside: Space;
+  readonly internet: Space;
+  readonly engine: Engine;
+  /** Lines that the outside service wrote: "dns FROM NAME TYPE udp" */
+  readonly outsideLog: string[] = [];
   readonly #services: ChildProcess[] = [];
   readonly #onExit = (): void => this.#closeNow();
 
   private constructor(
-    readonly directory: string,
-    readonly topology: Topology,
-    readonly host: Space,
-    readonly outside: Space,
-    readonly internet: Space,
-    readonly engine: Engine,
-    /** Lines that the outside service wrote: "dns FROM NAME TYPE udp" */
-    readonly outsideLog: string[],
-  ) {}
+    directory: string,
+    topology: Topology,
+    [host, outside, internet]: readonly [Space, Space, Space],
+    flags: readonly string[],
+  ) {
+    this.directory = directory;
+    this.topology = topology;
+    this.host = host;
+    this.outside = outside;
+    this.internet = internet;
+    this.engine = new Engine({ space: host, root: join(directory, "n1"), hostname: "lst-node1", flags });
+  }
 
   static async open(options: LabOptions = {}): Promise<Lab> {
     sweepDeadLabs();
     const prefix = `lst${process.pid}`;
     const directory = mkdtempSync(`/tmp/${prefix}-`);
     const topology = await Topology.open(prefix);
-    const [host, outside, internet] = [await topology.host("n1", 10), await topology.host("out", 20), await topology.internet()];
-    const engine = new Engine(host, join(directory, "n1"), "lst-node1", options.flags);
-    const lab = new Lab(directory, topology, host, outside, internet, engine, []);
+    const spaces = [await topology.host("n1", 10), await topology.host("out", 20), await topology.internet()] as const;
+    const lab = new Lab(directory, topology, spaces, options.flags ?? []);
     process.once("exit", lab.#onExit);
     try {
-      await Promise.all([lab.#serve(outside, lab.outsideLog), lab.#serve(internet, []), engine.start()]);
+      await Promise.all([lab.#serve(lab.outside, lab.outsideLog), lab.#serve(lab.internet, []), lab.engine.start()]);
       await lab.load(...(options.images ?? []));
     } catch (error) {
       await lab.close();

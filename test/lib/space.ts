@@ -4,11 +4,14 @@ import { must, type Ran, type RunOptions, run } from "./run.js";
 
 /** A network namespace that stands for one machine: what is run in it sees only its network. */
 export class Space {
-  constructor(
-    readonly name: string,
-    /** Address of eth0, "" before it has one */
-    readonly ip: string,
-  ) {}
+  readonly name: string;
+  /** Address of eth0, "" when it has none */
+  readonly ip: string;
+
+  constructor(name: string, address: string) {
+    this.name = name;
+    this.ip = address;
+  }
 
   get path(): string {
     return `/run/netns/${this.name}`;
@@ -46,7 +49,7 @@ export class Space {
 
   /** One datagram and the line that comes back, "" when none does within two seconds. */
   async udp(address: string, port: number, text: string): Promise<string> {
-    const script = 'exec 3<>"/dev/udp/$0/$1"; echo "$2" >&3; read -r -t 2 -u 3 line; echo "$line"';
+    const script = 'exec 3<>"/dev/udp/$0/$1"; echo "$2" >&3; timeout 2 head -n1 <&3';
     return (await this.run("bash", ["-c", script, address, String(port), text])).stdout.trimEnd();
   }
 }

@@ -9,9 +9,12 @@ import { ip, makeSpace, removeSpace, type Space } from "./space.js";
  *     …net   "the internet", 198.51.100.10: hosts reach it only by their default route
  */
 export class Topology {
+  readonly prefix: string;
   readonly #made: string[] = [];
 
-  private constructor(readonly prefix: string) {}
+  private constructor(prefix: string) {
+    this.prefix = prefix;
+  }
 
   static async open(prefix: string): Promise<Topology> {
     const topology = new Topology(prefix);
