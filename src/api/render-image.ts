@@ -5,8 +5,11 @@ import type { Image } from "./types.js";
 
 const noTag = "<none>:<none>";
 
-/** One row of `GET /images/json`. `containers`: how many use it; -1 when it was not counted. */
-export function renderImageRow(image: Image, containers: number): Record<string, unknown> {
+/**
+ * One row of `GET /images/json`. `containers`: how many use it; -1 when it was not counted. `namesNothing`: an image without a name has an
+ * entry that says so, as before API 1.43.
+ */
+export function renderImageRow(image: Image, containers: number, namesNothing: boolean): Record<string, unknown> {
   return {
     Containers: containers,
     Created: unixSeconds(image.created),
@@ -14,7 +17,7 @@ export function renderImageRow(image: Image, containers: number): Record<string,
     Labels: image.config.Labels === undefined ? null : sorted(image.config.Labels),
     ParentId: image.parent,
     RepoDigests: image.repoDigests,
-    RepoTags: image.repoTags.length === 0 && image.repoDigests.length === 0 ? [noTag] : image.repoTags,
+    RepoTags: namesNothing && image.repoTags.length === 0 && image.repoDigests.length === 0 ? [noTag] : image.repoTags,
     SharedSize: -1,
     Size: image.size,
     VirtualSize: image.size,

@@ -4,16 +4,21 @@ import { GoSyntaxError, parseFirstValue } from "./go-json.js";
 import { streamProgress } from "./progress.js";
 import { queryBool, queryBoolOr, queryInt } from "./query.js";
 import { registryConfig } from "./registry-auth.js";
+import { imagesInUse } from "./routes-images.js";
 import type { BuildRequest } from "./types.js";
 
 /** The classic builder: a context archive in, a stream of messages out. */
 export function addBuildRoutes(router: Router, { engine }: Context): void {
   router.post("/build", (call) => {
-    const request = buildRequest(call);
+    const gone = new AbortController();
+    call.response.once("close", () => {
+      if (!call.response.writableFinished) gone.abort();
+    });
+    const request = { ...buildRequest(call), signal: gone.signal };
     return streamProgress(call, (progress) => engine.build(request, progress));
   });
   router.post("/build/prune", async (call) => {
-    const reclaimed = await engine.images.buildCachePrune();
+    const reclaimed = await engine.images.buildCachePrune(new Set(imagesInUse(engine).keys()));
     return call.json({ CachesDeleted: null, SpaceReclaimed: reclaimed });
   });
   router.post("/build/cancel", (call) => call.empty());

@@ -68,7 +68,7 @@ export function addImageRoutes(router: Router, { engine }: Context): void {
 }
 
 /** Image id → the container that holds it (for the text of the refusal). */
-function imagesInUse(engine: Engine): Map<string, string> {
+export function imagesInUse(engine: Engine): Map<string, string> {
   const out = new Map<string, string>();
   for (const c of engine.containers.list()) out.set(c.imageId, c.id);
   return out;
@@ -115,7 +115,7 @@ async function list(call: Call): Promise<unknown> {
   const used = new Map<string, number>();
   for (const c of engine.containers.list()) used.set(c.imageId, (used.get(c.imageId) ?? 0) + 1);
   const chosen = images.filter(test).sort((a, b) => (timeNanos(a.created) < timeNanos(b.created) ? 1 : -1));
-  return call.json(chosen.map((i) => renderImageRow(i, used.get(i.id) ?? 0)));
+  return call.json(chosen.map((i) => renderImageRow(i, used.get(i.id) ?? 0, !call.atLeast("1.43"))));
 }
 
 async function imageTest(engine: Engine, filters: Filters): Promise<(image: Image) => boolean> {

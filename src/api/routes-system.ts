@@ -42,7 +42,7 @@ async function diskUsage(call: Call): Promise<unknown> {
       volumes.push(renderVolume(v, { size: await engine.volumes.size(v.name), refCount: engine.volumes.refCount(v.name) }));
   return call.json({
     LayersSize: images.reduce((sum, i) => sum + i.size, 0),
-    Images: images.map((i) => ({ ...renderImageRow(i, used.get(i.id) ?? 0), SharedSize: 0 })),
+    Images: images.map((i) => ({ ...renderImageRow(i, used.get(i.id) ?? 0, !call.atLeast("1.43")), SharedSize: 0 })),
     Containers: containers,
     Volumes: volumes,
     BuildCache: [],

@@ -1,4 +1,4 @@
-import { readFile } from "node:fs/promises";
+import { mkdir, readFile } from "node:fs/promises";
 import { refuse } from "../base/errors.js";
 import {
   hostnameFile,
@@ -9,14 +9,35 @@ import {
   resolvConfFile,
   writeEtcFile,
 } from "../dns/index.js";
-import { type Container, endpointsOfContainer, isUserDefined } from "../model/index.js";
-import { type EngineContext, etcPath } from "./context.js";
+import { type Container, endpointsOfContainer, type HostConfig, isUserDefined } from "../model/index.js";
+import { containerDirectory, type EngineContext, etcPath } from "./context.js";
 import { isGatewayEndpoint } from "./gateway.js";
 import { bridgeAddress, defaultBridgeId, parseLink } from "./links.js";
 import { isRunning } from "./resolve.js";
 
+/** What of a container these files are made from. */
+interface EtcOwner {
+  readonly id: string;
+  readonly config: Pick<Container["config"], "Hostname" | "Domainname">;
+  readonly hostConfig: Pick<HostConfig, "NetworkMode" | "Links" | "ExtraHosts" | "Dns" | "DnsSearch" | "DnsOptions">;
+}
+
+/** The same three files for the steps of a build, which are no container of the model's. */
+export async function writeBuildFiles(
+  ctx: EngineContext,
+  build: { readonly id: string; readonly hostname: string; readonly network: string; readonly extraHosts: readonly string[] },
+): Promise<void> {
+  await mkdir(containerDirectory(ctx, build.id), { recursive: true, mode: 0o710 });
+  const none = { Dns: null, DnsSearch: null, DnsOptions: null, Links: null };
+  await writeEtcFiles(ctx, {
+    id: build.id,
+    config: { Hostname: build.hostname, Domainname: "" },
+    hostConfig: { ...none, NetworkMode: build.network, ExtraHosts: [...build.extraHosts] },
+  });
+}
+
 /** Writes /etc/hosts, /etc/resolv.conf and /etc/hostname of a container as its networks are now. */
-export async function writeEtcFiles(ctx: EngineContext, container: Container): Promise<void> {
+export async function writeEtcFiles(ctx: EngineContext, container: EtcOwner): Promise<void> {
   if (container.hostConfig.NetworkMode.startsWith("container:")) return;
   const { Hostname, Domainname } = container.config;
   writeEtcFile(etcPath(ctx, container.id, "hostname"), hostnameFile(Domainname ? `${Hostname}.${Domainname}` : Hostname));
@@ -24,7 +45,7 @@ export async function writeEtcFiles(ctx: EngineContext, container: Container): P
   writeResolvConf(ctx, container);
 }
 
-export async function writeHosts(ctx: EngineContext, container: Container): Promise<void> {
+export async function writeHosts(ctx: EngineContext, container: EtcOwner): Promise<void> {
   const extraHosts = extraHostsOf(ctx, container);
   const path = etcPath(ctx, container.id, "hosts");
   if (container.hostConfig.NetworkMode === "host") {
@@ -51,7 +72,7 @@ export async function writeHosts(ctx: EngineContext, container: Container): Prom
   );
 }
 
-export function writeResolvConf(ctx: EngineContext, container: Container): void {
+export function writeResolvConf(ctx: EngineContext, container: EtcOwner): void {
   const endpoints = endpointsOfContainer(ctx.state, container.id);
   const mode = container.hostConfig.NetworkMode;
   const named = endpoints.some((e) => isUserDefined(ctx.state.networks.get(e.networkId)!));
@@ -76,7 +97,7 @@ function or(own: readonly string[] | null, engine: readonly string[]): readonly 
   return own !== null && own !== undefined && own.length > 0 ? own : engine;
 }
 
-export function extraHostsOf(ctx: EngineContext, container: Pick<Container, "hostConfig">): { name: string; ip: string }[] {
+export function extraHostsOf(ctx: EngineContext, container: Pick<EtcOwner, "hostConfig">): { name: string; ip: string }[] {
   const bridge = ctx.state.networks.get(defaultBridgeId(ctx) ?? "");
   const gateway = ctx.options.hostGatewayIp ?? bridge?.pools.find((p) => p.family === 4)?.gateway;
   return (container.hostConfig.ExtraHosts ?? []).map(

@@ -1,19 +1,21 @@
-import { access, mkdir, readFile, writeFile } from "node:fs/promises";
-import { join } from "node:path";
-import { orRefuse, RefusalError, refusal, refuse } from "../base/errors.js";
+import { mkdir, readFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { orRefuse, RefusalError, refuse } from "../base/errors.js";
 import { unpackInto } from "./archive-put.js";
-import { type BuildOutput, type BuildPlan, createBuildOutput, planBuild } from "./build-output.js";
-import type { BuildRequest, ImageStore, Progress, RegistryAuth } from "./contract.js";
-import { externalImages, firstBadInstruction, parseDockerfile, runCommand, targetStage, withoutHeredocs } from "./dockerfile.js";
-import { findImage, hexOf } from "./lookup.js";
+import { BuildArgs } from "./build-args.js";
+import type { BuildCache } from "./build-cache.js";
+import { applyIgnore } from "./build-ignore.js";
+import { emptyImage, imageInStorage, layerSources, layersInStorage, rememberedImage, type StepImage } from "./build-image.js";
+import { type BuildPlan, planBuild } from "./build-plan.js";
+import { type BuildContext, runInstruction, type StageState } from "./build-steps.js";
+import type { BuildRequest, BuildRunner, Progress, RegistryAuth } from "./contract.js";
+import { externalImages, firstBadInstruction, type Instruction, parseDockerfile, type Stage, targetStage } from "./dockerfile.js";
+import { findImage } from "./lookup.js";
 import { pullImage, type RegistryContext } from "./pull.js";
 import { canonicalName, familiarName, parseReference } from "./reference.js";
 import { registryHost } from "./registry-access.js";
 import { resolveInRoot } from "./rooted.js";
-import { makeTemporary, removeTemporary } from "./storage-write.js";
-
-type MakeNetns = Parameters<ImageStore["build"]>[2];
-type BuildNetns = Awaited<ReturnType<MakeNetns>>;
+import { addNames, makeTemporary, removeTemporary, storeImage } from "./storage-write.js";
 
 export interface BuiltImage {
   readonly id: string;
@@ -21,106 +23,206 @@ export interface BuiltImage {
   readonly names: readonly string[];
 }
 
+export const mountCachesOf = (storageRoot: string): string => join(dirname(storageRoot), "build-mounts");
+
 /**
- * `docker build`, the classic builder's look over buildah. Base images are pulled by us beforehand, RUN steps run in the
- * namespace that `netns` makes. Failures are refusals in Docker's words.
+ * `docker build` as the classic builder does it: step by step, each on the layers before it, RUN in a container of the engine's own
+ * (`open` joins its network). Only what a stage ends with, or fails at, becomes an image in storage; the steps before it are remembered in
+ * `cache`. Failures are refusals in Docker's words.
  */
 export async function buildImage(
   context: RegistryContext,
+  cache: BuildCache,
   request: BuildRequest,
   progress: Progress,
-  netns: MakeNetns,
+  open: (mode: string) => Promise<BuildRunner>,
 ): Promise<BuiltImage> {
   const names = request.tags.map((tag) => canonicalName(orRefuse(parseReference(tag))));
   const directory = await makeTemporary(context.storage);
   const emit: Progress = request.quiet ? () => undefined : progress;
+  const runner = lazyRunner(() => open(request.networkMode));
   try {
     const contextDirectory = join(directory, "context");
     await mkdir(contextDirectory);
     await unpackInto(contextDirectory, "", request.context, { noOverwriteDirNonDir: false });
-    const { file, text } = await dockerfileOf(contextDirectory, request.dockerfile);
+    const text = await dockerfileOf(contextDirectory, request.dockerfile);
+    await applyIgnore(contextDirectory);
     const dockerfile = orRefuse(parseDockerfile(text, request.dockerfile, request.buildArgs));
-    const rewritten = orRefuse(withoutHeredocs(dockerfile));
-    const rewrittenFile = join(directory, "Dockerfile");
-    if (rewritten !== undefined) await writeFile(rewrittenFile, rewritten);
     const last = targetStage(dockerfile, request.target);
     if (last === undefined) refuse(400, `failed to reach build target ${request.target} in Dockerfile`);
-    const plan = planBuild(dockerfile, last, Object.keys(request.labels).length > 0 ? 1 : 0);
+    const plan = planBuild(dockerfile, last, request.labels);
     announce(plan, emit);
-    const bases = await ensureBases(context, externalImages(dockerfile, last), request, emit);
+    await ensureBases(context, externalImages(dockerfile, last), request, emit);
     failEarly(plan, emit);
 
-    const namespace = await netns(request.networkMode);
-    try {
-      const output = createBuildOutput({
-        plan,
-        progress: emit,
-        baseId: (stage) => bases.get(stage.base),
-        async longId(prefix) {
-          const ids = [...(await context.index.read()).images.keys()].filter((id) => id.startsWith(prefix));
-          return ids.length === 1 ? ids[0] : undefined;
-        },
-      });
-      const args = buildahArguments(context, request, namespace, names);
-      const result = await context.storage.buildah(
-        [...args, "--file", rewritten === undefined ? file : rewrittenFile, ...(await runtimeFlags(context)), contextDirectory],
-        { onStdout: output.stdout, onStderr: output.stderr, cwd: directory },
-      );
-      await output.end();
-      if (result.code !== 0) throw new RefusalError(refusal(500, buildError(output, result.stderr)));
-      // Not --iidfile: with it buildah keeps the steps' ids to itself.
-      const hex = /([0-9a-f]{64})\s*$/.exec(result.stdout)?.[1];
-      if (hex === undefined) throw new Error(`buildah told no image id: ${result.stdout.slice(-200)}`);
-      const id = `sha256:${hex}`;
-      emit({ aux: { ID: id } });
-      emit({ stream: `Successfully built ${id.slice(7, 19)}\n` });
-      for (const name of names) emit({ stream: `Successfully tagged ${familiarName(name)}\n` });
-      if (request.quiet) progress({ stream: `${id}\n` });
-      return { id, names: names.map(familiarName) };
-    } finally {
-      await namespace.release();
-    }
+    const args = new BuildArgs(request.buildArgs, dockerfile);
+    const build = { request, directory, contextDirectory, args, cache, emit, runner: runner.get };
+    const image = await buildStages(context, { ...build, mountCaches: mountCachesOf(context.storage.root) }, plan);
+    const unused = args.unused();
+    if (unused.length > 0) emit({ stream: `[Warning] One or more build-args [${unused.join(" ")}] were not consumed\n` });
+    const id = await store(context, image, names);
+    emit({ aux: { ID: id } });
+    emit({ stream: `Successfully built ${id.slice(7, 19)}\n` });
+    for (const name of names) emit({ stream: `Successfully tagged ${familiarName(name)}\n` });
+    if (request.quiet) progress({ stream: `${id}\n` });
+    return { id, names: names.map(familiarName) };
+  } catch (error) {
+    if (request.signal?.aborted === true && !(error instanceof RefusalError)) refuse(499, "build cancelled");
+    throw error;
   } finally {
+    await cache.save();
+    await runner.release();
     await removeTemporary(directory);
   }
 }
 
-async function dockerfileOf(directory: string, name: string): Promise<{ file: string; text: string }> {
+/** The namespace is made for the first RUN that must run; what its steps wrote is kept until the build's end. */
+function lazyRunner(open: () => Promise<BuildRunner>): { get(): Promise<BuildRunner>; release(): Promise<void> } {
+  let opened: Promise<BuildRunner> | undefined;
+  const steps: string[] = [];
+  return {
+    get() {
+      opened ??= open().then((runner) => ({
+        ...runner,
+        run(step) {
+          steps.push(step.id);
+          return runner.run(step);
+        },
+      }));
+      return opened;
+    },
+    async release() {
+      const runner = await opened?.catch(() => undefined);
+      for (const id of steps) await runner?.forget(id);
+      await runner?.release();
+    },
+  };
+}
+
+type StageTools = Omit<BuildContext, "imageNamed" | "remembered">;
+
+async function buildStages(context: RegistryContext, tools: StageTools, plan: BuildPlan): Promise<StepImage> {
+  const done: { readonly name: string | undefined; readonly image: StepImage }[] = [];
+  const made = new Map<string, StepImage>();
+  const { index } = context;
+  const stageNamed = (ref: string) =>
+    done.find((stage) => stage.name === ref.toLowerCase())?.image ??
+    (/^[0-9]+$/.test(ref) ? done[Number(ref)]?.image : undefined);
+  const build: BuildContext = {
+    ...tools,
+    async imageNamed(ref) {
+      const stage = stageNamed(ref);
+      if (stage !== undefined) return stage;
+      const snapshot = await index.read();
+      const found = findImage(snapshot, ref) ?? refuse(400, `invalid from flag value ${ref}: No such image: ${ref}`);
+      return imageInStorage(found, snapshot, index.layerDirectory);
+    },
+    async remembered(key) {
+      const text = await tools.cache.get(key);
+      if (text === undefined) return undefined;
+      const own = made.get(text);
+      if (own !== undefined) return own;
+      const image = rememberedImage(text, []);
+      const layers = layersInStorage(image.file.rootfs?.diff_ids ?? [], await index.read(), index.layerDirectory);
+      return layers === undefined ? undefined : { ...image, layers };
+    },
+  };
+  for (const stage of plan.stages) {
+    let state: StageState | undefined;
+    try {
+      for (const instruction of stage.instructions) {
+        // The very first FROM was told above the pull of its image.
+        if (instruction !== plan.stages[0]?.instructions[0]) announceStep(plan, instruction, tools.emit);
+        if (state === undefined) {
+          state = { image: await baseOf(build, stage, stageNamed(stage.base)), args: new Map(), cmdSet: false };
+          tools.emit({ stream: ` ---> ${state.image.id.slice(7, 19)}\n` });
+          state = await runTriggers(build, state);
+        } else state = await runInstruction(build, state, instruction);
+        made.set(state.image.text, state.image);
+      }
+    } catch (error) {
+      // What went well before need not be done again: Docker keeps the steps of a failed build, too.
+      if (state !== undefined)
+        await keep(context, state.image).catch((e: unknown) => context.storage.log.warn("build steps", { error: String(e) }));
+      throw error;
+    }
+    if (state === undefined) throw new Error("a stage without FROM");
+    if (stage !== plan.stages.at(-1)) await keep(context, state.image);
+    done.push({ name: stage.name, image: state.image });
+  }
+  return done.at(-1)!.image;
+}
+
+async function baseOf(build: BuildContext, stage: Stage, earlier: StepImage | undefined): Promise<StepImage> {
+  if (earlier !== undefined) return earlier;
+  return stage.base === "scratch" ? emptyImage() : build.imageNamed(stage.base);
+}
+
+/** ONBUILD of the base image: run after its FROM, and not inherited further. */
+async function runTriggers(build: BuildContext, from: StageState): Promise<StageState> {
+  const triggers = from.image.file.config?.OnBuild ?? [];
+  if (triggers.length === 0) return from;
+  build.emit({ stream: `# Executing ${triggers.length} build trigger${triggers.length === 1 ? "" : "s"}\n` });
+  const { OnBuild: _, ...config } = from.image.file.config ?? {};
+  const file = { ...from.image.file, config };
+  let state: StageState = { ...from, image: { ...from.image, file, text: JSON.stringify(file) } };
+  const parsed = orRefuse(parseDockerfile(["FROM scratch", ...triggers].join("\n"), "ONBUILD", build.request.buildArgs));
+  for (const instruction of parsed.stages[0]?.instructions.slice(1) ?? [])
+    state = await runInstruction(build, state, instruction);
+  return state;
+}
+
+/** A nameless image that holds the layers which storage does not have yet. */
+async function keep(context: RegistryContext, image: StepImage): Promise<void> {
+  if (image.layers.some((layer) => layer.file !== undefined)) await store(context, image, []);
+}
+
+async function store(context: RegistryContext, image: StepImage, names: readonly string[]): Promise<string> {
+  if (image.id === "") refuse(400, "No image was generated. Is your Dockerfile empty?");
+  const snapshot = await context.index.read();
+  const hex = image.id.slice("sha256:".length);
+  const present = snapshot.images.get(hex);
+  if (present === undefined) return storeImage(context.storage, { config: image.text, layers: layerSources(image), names });
+  await addNames(
+    context.storage,
+    image.id,
+    names.filter((name) => !present.names.includes(name)),
+  );
+  return image.id;
+}
+
+async function dockerfileOf(directory: string, name: string): Promise<string> {
   const missing = () => refuse(400, `Cannot locate specified Dockerfile: ${name}`);
   const rooted = await resolveInRoot(directory, name, { follow: true }).catch(missing);
   await rooted.close();
-  const file = join(directory, rooted.path);
-  return { file, text: await readFile(file, "utf8").catch(missing) };
+  return readFile(join(directory, rooted.path), "utf8").catch(missing);
 }
+
+const announceStep = (plan: BuildPlan, instruction: Instruction, emit: Progress): void =>
+  emit({ stream: `Step ${plan.numberOf.get(instruction)}/${plan.total} : ${instruction.original}\n` });
 
 /** The first steps are told before the base images are looked for: a pull belongs below its FROM. */
 function announce(plan: BuildPlan, emit: Progress): void {
   const first = plan.stages[0]?.instructions[0];
   for (const instruction of [...plan.dockerfile.globals, ...(first === undefined ? [] : [first])])
-    emit({ stream: `Step ${plan.numberOf.get(instruction)}/${plan.total} : ${instruction.original}\n` });
+    announceStep(plan, instruction, emit);
 }
 
-/** Every image that the file names is in storage afterwards. Image as written → hex id. */
+/** Every image that the file names is in storage afterwards. */
 async function ensureBases(
   context: RegistryContext,
   images: readonly string[],
   request: BuildRequest,
   emit: Progress,
-): Promise<ReadonlyMap<string, string>> {
-  const ids = new Map<string, string>();
+): Promise<void> {
   for (const ref of images) {
-    let found = findImage(await context.index.read(), ref);
-    if (found === undefined && (await context.makeBuiltin(ref))) found = findImage(await context.index.read(), ref);
-    if (found === undefined || request.pull) {
-      const reference = orRefuse(parseReference(ref));
-      const auth = authFor(request.auth, reference.domain);
-      const platform = request.platform === "" ? {} : { platform: request.platform };
-      await pullImage(context, ref, { ...(auth === undefined ? {} : { auth }), ...platform }, emit);
-      found = findImage(await context.index.read(), ref);
-    }
-    if (found !== undefined) ids.set(ref, hexOf(found.image));
+    const present = findImage(await context.index.read(), ref) !== undefined || (await context.makeBuiltin(ref));
+    if (present && !request.pull) continue;
+    const reference = orRefuse(parseReference(ref));
+    const auth = authFor(request.auth, reference.domain);
+    const platform = request.platform === "" ? {} : { platform: request.platform };
+    await pullImage(context, ref, { ...(auth === undefined ? {} : { auth }), ...platform }, emit);
   }
-  return ids;
 }
 
 function authFor(auths: Readonly<Record<string, RegistryAuth>>, domain: string): RegistryAuth | undefined {
@@ -133,86 +235,6 @@ function failEarly(plan: BuildPlan, emit: Progress): void {
   const bad = firstBadInstruction(instructions);
   if (bad === undefined) return;
   const instruction = instructions[bad.at];
-  if (instruction !== undefined)
-    emit({ stream: `Step ${plan.numberOf.get(instruction)}/${plan.total} : ${instruction.original}\n` });
+  if (instruction !== undefined) announceStep(plan, instruction, emit);
   throw new RefusalError(bad.refusal);
-}
-
-function buildahArguments(
-  context: RegistryContext,
-  request: BuildRequest,
-  namespace: BuildNetns,
-  names: readonly string[],
-): string[] {
-  const each = (flag: string, values: readonly string[]) => values.flatMap((value) => [flag, value]);
-  const args = Object.entries(request.buildArgs).filter((entry): entry is [string, string] => entry[1] !== null);
-  return [
-    ...["build", "--layers", "--format", "docker", "--identity-label=false", "--http-proxy=false", "--pull=never"],
-    // Never without --network: buildah would set up a network of its own.
-    ...["--isolation", "oci", "--network", namespace.path === undefined ? "host" : `ns:${namespace.path}`],
-    ...["--signature-policy", context.storage.policyFile, "--force-rm"],
-    ...each("--tag", names),
-    ...each(
-      "--build-arg",
-      args.map(([key, value]) => `${key}=${value}`),
-    ),
-    ...each(
-      "--label",
-      Object.entries(request.labels).map(([key, value]) => `${key}=${value}`),
-    ),
-    ...each("--add-host", namespace.hosts),
-    ...resolverFlags(namespace.resolvConf),
-    ...(request.target === "" ? [] : ["--target", request.target]),
-    ...(request.noCache ? ["--no-cache"] : []),
-    ...(request.platform === "" ? [] : ["--platform", request.platform]),
-    ...(request.memory > 0 ? ["--memory", String(request.memory)] : []),
-    ...(request.shmSize > 0 ? ["--shm-size", `${request.shmSize}b`] : []),
-  ];
-}
-
-/** resolv.conf(5) text → buildah's flags. */
-function resolverFlags(text: string): string[] {
-  const flags: string[] = [];
-  for (const line of text.split("\n")) {
-    const [keyword, ...words] = line.trim().split(/\s+/);
-    if (keyword === "nameserver" && words[0] !== undefined) flags.push("--dns", words[0]);
-    if (keyword === "search") for (const word of words) flags.push("--dns-search", word);
-    if (keyword === "options") for (const word of words) flags.push("--dns-option", word);
-  }
-  return flags;
-}
-
-/** crun refuses hosts whose cgroups are half v1, half v2; runc runs on all. */
-async function runtimeFlags(context: RegistryContext): Promise<string[]> {
-  const directories = (context.storage.env().PATH ?? "").split(":");
-  for (const runtime of ["runc", "crun"])
-    for (const path of directories.map((directory) => join(directory, runtime)))
-      if (
-        await access(path).then(
-          () => true,
-          () => false,
-        )
-      )
-        return ["--runtime", path];
-  return [];
-}
-
-/** buildah's last words → the classic builder's. */
-function buildError(output: BuildOutput, stderr: string): string {
-  const text = output.error();
-  const instruction = output.current();
-  const exit = /while running runtime: exit status ([0-9]+)$/.exec(text)?.[1];
-  const runtime = /msg="runc create failed: ((?:[^"\\]|\\.)*)"/.exec(stderr)?.[1];
-  if (exit !== undefined && runtime !== undefined)
-    return `OCI runtime create failed: runc create failed: ${runtime.replace(/\\(.)/g, "$1")}: unknown`;
-  if (exit !== undefined && instruction !== undefined)
-    return `The command '${runCommand(instruction)}' returned a non-zero code: ${exit}`;
-  const missing =
-    /^(?:error )?building at STEP "(ADD|COPY) .*copier: (?:stat|get): "\/?([^"]*)": no such file or directory$/s.exec(text);
-  if (missing !== null)
-    return `${missing[1]} failed: file not found in build context or excluded by .dockerignore: stat ${missing[2]}: file does not exist`;
-  const reason = /^(?:error )?building at STEP ".*?": (.*)$/s.exec(text)?.[1];
-  if (reason !== undefined && instruction !== undefined && /^(ADD|COPY)$/.test(instruction.keyword))
-    return `${instruction.keyword} failed: ${reason}`;
-  return reason ?? (text === "" ? stderr.trim().split("\n").at(-1) || "the build failed" : text);
 }

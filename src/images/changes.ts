@@ -11,8 +11,17 @@ const allowed = new Set([
   ...["CMD", "ENTRYPOINT", "ENV", "EXPOSE", "HEALTHCHECK", "LABEL", "ONBUILD", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR"],
 ]);
 
-/** Applies `--change` lines to a config. Errors in Docker's words, status 400. */
-export function applyChanges(base: ImageRuntimeConfig, changes: readonly string[]): Result<ImageRuntimeConfig, Refusal> {
+const none: ReadonlyMap<string, string> = new Map();
+
+/**
+ * Applies `--change` lines to a config. Errors in Docker's words, status 400. `args` are variables besides those of the config's
+ * environment, which go before them.
+ */
+export function applyChanges(
+  base: ImageRuntimeConfig,
+  changes: readonly string[],
+  args = none,
+): Result<ImageRuntimeConfig, Refusal> {
   let config: ImageRuntimeConfig = base;
   for (const line of changes.flatMap((change) => change.split("\n"))) {
     const text = line.trim();
@@ -25,18 +34,23 @@ export function applyChanges(base: ImageRuntimeConfig, changes: readonly string[
       const message = known ? `${keyword} is not a valid change command` : `unknown instruction: ${keyword}`;
       return fail(refusal(400, message));
     }
-    const next = applyInstruction(config, keyword, rest);
+    const next = applyInstruction(config, keyword, rest, args);
     if (!next.ok) return next;
     config = next.value;
   }
   return ok(config);
 }
 
-function applyInstruction(config: ImageRuntimeConfig, keyword: string, rest: string): Result<ImageRuntimeConfig, Refusal> {
+function applyInstruction(
+  config: ImageRuntimeConfig,
+  keyword: string,
+  rest: string,
+  args: ReadonlyMap<string, string>,
+): Result<ImageRuntimeConfig, Refusal> {
   const next: Mutable<ImageRuntimeConfig> = { ...config };
   const bad = (message: string) => fail(refusal(400, message));
   const needs = (count: string) => bad(`${keyword} requires ${count}`);
-  const variables = environmentOf(config.Env ?? []);
+  const variables = new Map([...args, ...environmentOf(config.Env ?? [])]);
   const expand = (text: string) => shellWords(text, variables);
   switch (keyword) {
     case "CMD":

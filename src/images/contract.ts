@@ -1,5 +1,5 @@
 import type { Readable } from "node:stream";
-import type { ImageRuntimeConfig } from "../model/container.js";
+import type { ContainerMount, ImageRuntimeConfig } from "../model/container.js";
 
 export interface Image {
   /** "sha256:<64 hex>": digest of the config, Docker's image id */
@@ -53,6 +53,33 @@ export interface BuildRequest {
   readonly platform: string;
   readonly memory: number;
   readonly shmSize: number;
+  /** The client has gone: the build ends. */
+  readonly signal?: AbortSignal;
+}
+
+/** A RUN of a build. */
+export interface BuildStep {
+  /** 64 hex digits: the container's id */
+  readonly id: string;
+  readonly command: readonly string[];
+  /** User, working directory and environment, the build's arguments among it */
+  readonly config: ImageRuntimeConfig;
+  /** Directories of the layers, uppermost first */
+  readonly layers: readonly string[];
+  readonly mounts: readonly ContainerMount[];
+  /** Bytes; 0: no limit, the usual size */
+  readonly memory: number;
+  readonly shmSize: number;
+  readonly signal?: AbortSignal;
+  onOutput(chunk: { readonly stream: "stdout" | "stderr"; readonly data: Buffer }): void;
+}
+/** Runs the RUN steps of one build, as containers of `run` are run. */
+export interface BuildRunner {
+  /** Resolves when the process has ended; `upper` holds what it wrote, until `forget`. */
+  run(step: BuildStep): Promise<{ readonly exitCode: number; readonly upper: string }>;
+  forget(stepId: string): Promise<void>;
+  /** Leaves the network. */
+  release(): Promise<void>;
 }
 
 /** Images over containers/storage (root = <data-root>/storage). Names may be short ("busybox"), full, ids or id prefixes. */
@@ -102,20 +129,8 @@ export interface ImageStore {
     readonly changes: readonly string[];
     readonly createdBy: string;
   }): Promise<string>;
-  /**
-   * Builds; resolves to the image id. `netns(mode)` makes a network namespace joined to the network and returns its path and
-   * how to release it (RUN steps run there).
-   */
-  build(
-    request: BuildRequest,
-    progress: Progress,
-    netns: (mode: string) => Promise<{
-      readonly path: string | undefined;
-      readonly hosts: readonly string[];
-      readonly resolvConf: string;
-      release(): Promise<void>;
-    }>,
-  ): Promise<string>;
+  /** Builds; resolves to the image id. `open(mode)` joins the network for the RUN steps; called when the first of them must run. */
+  build(request: BuildRequest, progress: Progress, open: (mode: string) => Promise<BuildRunner>): Promise<string>;
   /** Forgets the steps of builds; the images that came out of them stay. `inUse`: image ids of containers. Resolves to bytes freed. */
   buildCachePrune(inUse?: ReadonlySet<string>): Promise<number>;
   /** Makes `busybox` from the host's static busybox, if there is no image of that name. */

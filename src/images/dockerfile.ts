@@ -122,10 +122,23 @@ export function targetStage(dockerfile: Dockerfile, target: string): number | un
   return number < dockerfile.stages.length ? number : undefined;
 }
 
-/** The words with which Docker names a RUN's command in errors. */
-export function runCommand(instruction: Instruction, shell: readonly string[] = ["/bin/sh", "-c"]): string {
-  const command = instruction.rest.replace(/^(?:--\S+\s+)+/, "");
-  return (jsonWords(command) ?? [...shell, command]).join(" ");
+/** A RUN's command: JSON words, or the shell with the text (here-documents included). `flags` are the `--name=value` before it. */
+export function runCommand(
+  instruction: Instruction,
+  shell: readonly string[] = ["/bin/sh", "-c"],
+): { readonly words: readonly string[]; readonly flags: readonly string[] } {
+  const flags = /^(?:--\S+\s+)*/.exec(instruction.rest)?.[0] ?? "";
+  const command = instruction.rest.slice(flags.length);
+  const words = jsonWords(command) ?? [...shell, withHeredocs(command, instruction.heredocs)];
+  return { words, flags: flags.split(/\s+/).filter((flag) => flag !== "") };
+}
+
+/** `RUN <<EOF` gives the text to the shell; `RUN cmd <<EOF` is the shell's own here-document. */
+function withHeredocs(command: string, heredocs: readonly string[]): string {
+  if (heredocs.length === 0) return command;
+  if (/^<<-?\s*["']?[A-Za-z_][A-Za-z0-9_]*["']?\s*$/.test(command)) return heredocs.join("\n");
+  const ends = [...command.matchAll(/<<-?\s*["']?([A-Za-z_][A-Za-z0-9_]*)/g)].map((match) => match[1] ?? "");
+  return [command, ...heredocs.map((text, i) => `${text}\n${ends[i] ?? ""}`)].join("\n");
 }
 
 function splitInstructions(text: string): Instruction[] {
@@ -170,30 +183,4 @@ function splitInstructions(text: string): Instruction[] {
     out.push({ keyword, rest, original, line, heredocs });
   }
   return out;
-}
-
-/**
- * The same file for a builder that knows no here-documents: `RUN <<EOF` becomes a JSON command whose shell gets the text.
- * Undefined when there are none. Refusal 400 for those of COPY and ADD.
- */
-export function withoutHeredocs(dockerfile: Dockerfile): Result<string | undefined, Refusal> {
-  const all = [...dockerfile.globals, ...dockerfile.stages.flatMap((stage) => stage.instructions)];
-  if (all.every((instruction) => instruction.heredocs.length === 0)) return ok(undefined);
-  const lines: string[] = [];
-  for (const instruction of all) {
-    if (instruction.heredocs.length === 0) {
-      lines.push(instruction.original);
-      continue;
-    }
-    if (instruction.keyword !== "RUN")
-      return fail(refusal(400, `dockerfile parse error line ${instruction.line}: here-documents are offered in RUN only`));
-    const flags = /^(?:--\S+\s+)*/.exec(instruction.rest)?.[0] ?? "";
-    const command = instruction.rest.slice(flags.length);
-    const body = instruction.heredocs.join("\n");
-    const alone = /^<<-?\s*["']?[A-Za-z_][A-Za-z0-9_]*["']?\s*$/.test(command);
-    const ends = [...command.matchAll(/<<-?\s*["']?([A-Za-z_][A-Za-z0-9_]*)/g)].map((match) => match[1] ?? "");
-    const script = alone ? body : [command, ...instruction.heredocs.map((text, i) => `${text}\n${ends[i] ?? ""}`)].join("\n");
-    lines.push(`RUN ${flags}${JSON.stringify(["/bin/sh", "-c", script])}`);
-  }
-  return ok(`${lines.join("\n")}\n`);
 }

@@ -1,7 +1,8 @@
-import { readFile } from "node:fs/promises";
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { orRefuse, refuse } from "../base/errors.js";
-import { buildImage } from "./build.js";
+import { buildImage, mountCachesOf } from "./build.js";
+import { openBuildCache } from "./build-cache.js";
 import { makeBuiltinBusybox } from "./builtin.js";
 import { commitImage } from "./commit.js";
 import type { Image, ImageStore } from "./contract.js";
@@ -9,15 +10,14 @@ import { importImage, nameOf } from "./import.js";
 import { loadImages } from "./load.js";
 import { findImage, getImage, hexOf } from "./lookup.js";
 import { openMetadata } from "./metadata.js";
-import { programError } from "./program.js";
 import { pruneBuildSteps, pruneImages } from "./prune.js";
 import { pullImage, type RegistryContext } from "./pull.js";
 import { checkLogin, pushImages } from "./push.js";
 import { canonicalName, familiarName, parseReference } from "./reference.js";
 import { hasChildren, type RemoveContext, removeImage } from "./remove.js";
 import { saveImages } from "./save.js";
-import { type ImageStoreOptions, openStorage, type Storage } from "./storage.js";
-import { createStorageIndex } from "./storage-index.js";
+import { type ImageStoreOptions, openStorage } from "./storage.js";
+import { createStorageIndex, type Snapshot } from "./storage-index.js";
 import { addNames } from "./storage-write.js";
 
 type Change = Parameters<Parameters<ImageStore["onChange"]>[0]>[0];
@@ -32,12 +32,13 @@ const builtinName = "docker.io/library/busybox:latest";
 export async function createImageStore(options: ImageStoreOptions): Promise<ImageStore> {
   const storage = await openStorage(options);
   const index = createStorageIndex(storage.root, storage.metadataFile);
-  await removeBuildContainers(storage);
   const metadata = openMetadata(storage.metadataFile);
+  const buildCache = openBuildCache(join(options.dataRoot, "build-cache.json"));
   const listeners: ((change: Change) => void)[] = [];
   const notify = (action: Change["action"], id: string, name: string) => {
     for (const listener of listeners) listener({ action, id, name });
   };
+  const hasBuiltin = (snapshot: Snapshot) => snapshot.byName.has(builtinName);
   let making: Promise<void> | undefined;
   /** Callers at the same time share one making. */
   const ensureBuiltin = () => {
@@ -47,7 +48,7 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Imag
     return making;
   };
   const makeIfMissing = async () => {
-    if ((await index.read()).byName.has(builtinName)) return;
+    if (hasBuiltin(await index.read())) return;
     const id = await makeBuiltinBusybox(storage);
     if (id !== undefined) storage.log.info("made the built-in image", { name: "busybox:latest", id: hexOf({ id }) });
   };
@@ -100,6 +101,13 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Imag
       return archive;
     },
     async pull(ref, pullOptions, progress) {
+      // Compose and other clients look for an image, then pull it: without a registry they find what `run` finds. A second pull asks one.
+      if (pullOptions.platform === undefined && !hasBuiltin(await index.read()) && (await registries.makeBuiltin(ref))) {
+        if (hasBuiltin(await index.read())) {
+          progress({ status: "Status: Made busybox:latest of this machine's busybox (pull again for the registry's)" });
+          return;
+        }
+      }
       const { id, name } = await pullImage(registries, ref, pullOptions, progress);
       notify("pull", id, familiarName(name));
     },
@@ -111,12 +119,16 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Imag
       const snapshot = await index.read();
       return commitImage(storage, snapshot, getImage(snapshot, request.imageId), request);
     },
-    async build(request, progress, netns) {
-      const { id, names } = await buildImage(registries, request, progress, netns);
+    async build(request, progress, open) {
+      const { id, names } = await buildImage(registries, buildCache, request, progress, open);
       for (const name of names.length === 0 ? [id] : names) notify("build", id, name);
       return id;
     },
-    buildCachePrune: (inUse) => pruneBuildSteps(removal, inUse ?? new Set()),
+    async buildCachePrune(inUse) {
+      await buildCache.clear();
+      await rm(mountCachesOf(storage.root), { recursive: true, force: true });
+      return pruneBuildSteps(removal, inUse ?? new Set());
+    },
     async tag(ref, repo, tag) {
       const found = getImage(await index.read(), ref);
       const reference = orRefuse(parseReference(repo));
@@ -136,14 +148,4 @@ export async function createImageStore(options: ImageStoreOptions): Promise<Imag
       listeners.length = 0;
     },
   };
-}
-
-/** The working containers of builds that an earlier life of the engine did not finish: buildah unmounts and deletes them. */
-async function removeBuildContainers(storage: Storage): Promise<void> {
-  const text = await readFile(join(storage.root, "overlay-containers/containers.json"), "utf8").catch(() => "[]");
-  if ((JSON.parse(text || "[]") as readonly unknown[] | null)?.length) {
-    const result = await storage.buildah(["rm", "--all"]);
-    if (result.code !== 0)
-      storage.log.warn("cannot remove containers of an unfinished build", { error: programError(result.stderr) });
-  }
 }

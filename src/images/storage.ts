@@ -1,6 +1,7 @@
 import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Logger } from "../base/log.js";
+import { unmountBelow } from "./overlay-mount.js";
 import { type ProgramOptions, type ProgramResult, runProgram } from "./program.js";
 
 export interface ImageStoreOptions {
@@ -36,6 +37,7 @@ export async function openStorage(options: ImageStoreOptions): Promise<Storage> 
   const etc = join(options.dataRoot, "image-config");
   const tmp = join(options.dataRoot, "image-tmp");
   const home = join(etc, "home");
+  unmountBelow(tmp);
   await rm(tmp, { recursive: true, force: true });
   for (const directory of [root, runRoot, etc, tmp, home, join(etc, "registries.d"), join(etc, "registries.conf.d")])
     await mkdir(directory, { recursive: true, mode: 0o700 });

@@ -53,11 +53,14 @@ export function watchPrograms(directory: string): { started(): string[]; restore
 }
 
 /** A tar of these files: text is a file's content, null a directory, an object whatever tar-stream takes. */
-export function tarOf(files: Readonly<Record<string, string | null | Partial<Header>>>): Readable {
+export function tarOf(
+  files: Readonly<Record<string, string | null | (Partial<Header> & { readonly content?: Buffer })>>,
+): Readable {
   const archive = pack();
   for (const [name, value] of Object.entries(files)) {
     if (value === null) archive.entry({ name, type: "directory", mode: 0o755 });
     else if (typeof value === "string") archive.entry({ name, mode: 0o644 }, value);
+    else if (value.content !== undefined) archive.entry({ name, mode: 0o644 }, value.content);
     else archive.entry({ name, ...value } as Header);
   }
   archive.finalize();
