@@ -97,7 +97,7 @@ export class Run {
       try {
         if (object.kind === "nftTable" || object.kind === "nftElement") {
           const list = nft.get(object.ns);
-          const item = { op, fail: (why: Refused) => this.fail(place, why) };
+          const item = { op, place };
           if (list === undefined) nft.set(object.ns, [item]);
           else list.push(item);
         } else if (object.kind === "link") await this.#links.run(place, object);
@@ -109,7 +109,7 @@ export class Run {
     }
     await this.#links.removals();
     this.flush();
-    for (const [ns, ops] of nft) this.#nft(ns, ops, number);
+    for (const [ns, ops] of nft) this.#nft(ns, ops);
     for (const op of batch) if (op.op === "put" && !this.#failed.has(op)) this.context.ledger.put(op.object);
   }
 
@@ -284,11 +284,11 @@ export class Run {
     });
   }
 
-  #nft(ns: NsRef, ops: readonly NftOp[], batch: number): void {
+  #nft(ns: NsRef, ops: readonly NftOp[]): void {
     try {
-      this.context.nft.apply(ns, ops);
+      this.context.nft.apply(ns, ops, (place, why) => this.fail(place, why));
     } catch (error) {
-      for (const { op } of ops) this.caught({ op, batch, index: 0 }, error);
+      for (const { place } of ops) this.caught(place, error);
     }
   }
 

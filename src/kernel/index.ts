@@ -3,6 +3,7 @@ import { builtUrl } from "../base/built.js";
 import { KernelError } from "../base/errors.js";
 import type { Logger } from "../base/log.js";
 import type { Drift, KernelPort } from "../plan/port.js";
+import { packBatch } from "./packed-batch.js";
 import type { Calls, Failure, FromWorker, Method, Request, WorkerOptions } from "./protocol.js";
 
 export { RTPROT_LINKSPAN } from "./marks.js";
@@ -38,7 +39,10 @@ export async function startKernel(options: KernelOptions): Promise<Kernel> {
     for (const watcher of watchers) watcher(drift);
   };
   return {
-    apply: (batches) => thread.call("apply", batches),
+    async apply(batches) {
+      const { failures, syscalls } = await thread.call("apply", batches.map(packBatch));
+      return { failures: failures.map((failure) => ({ ...failure, op: batches[failure.batch]![failure.index]! })), syscalls };
+    },
     observe: (scope) => thread.call("observe", scope),
     watch(onDrift) {
       watchers.add(onDrift);

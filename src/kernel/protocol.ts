@@ -1,6 +1,7 @@
 import type { KernelObject } from "../plan/objects.js";
-import type { ApplyResult, Batch, Drift, HostLink, HostRoute, ObserveScope, SocketRequest } from "../plan/port.js";
+import type { Drift, HostLink, HostRoute, ObserveScope, OpFailure, SocketRequest } from "../plan/port.js";
 import type { ConntrackMatch } from "./conntrack.js";
+import type { PackedBatch } from "./packed-batch.js";
 
 /** What crosses between the engine's thread and the kernel thread. */
 export interface WorkerOptions {
@@ -13,7 +14,11 @@ export interface WorkerOptions {
 
 /** Method → its argument and its result. */
 export interface Calls {
-  apply: { readonly in: readonly Batch[]; readonly out: ApplyResult };
+  /** Failures come back without their ops: the caller has them. */
+  apply: {
+    readonly in: readonly PackedBatch[];
+    readonly out: { readonly failures: readonly Omit<OpFailure, "op">[]; readonly syscalls: number };
+  };
   observe: { readonly in: ObserveScope; readonly out: readonly KernelObject[] };
   watch: { readonly in: boolean; readonly out: undefined };
   hostRoutes: { readonly in: undefined; readonly out: readonly HostRoute[] };

@@ -10,6 +10,7 @@ import { NamespacePool } from "./namespace-pool.js";
 import { adoptNamespace } from "./namespaces.js";
 import { Nftables } from "./nft/apply.js";
 import { hostLinks, hostRoutes, observe } from "./observe.js";
+import { unpackBatch } from "./packed-batch.js";
 import type { Calls, Failure, FromWorker, Method, Request, WorkerOptions } from "./protocol.js";
 import { openSockets } from "./sockets.js";
 import { Watcher } from "./watch.js";
@@ -35,7 +36,10 @@ const context: ApplyContext = {
 let watcher: Watcher | undefined;
 
 const methods: { readonly [M in Method]: (argument: Calls[M]["in"]) => Calls[M]["out"] | Promise<Calls[M]["out"]> } = {
-  apply: (batches) => apply(context, batches),
+  apply: async (packed) => {
+    const { failures, syscalls } = await apply(context, packed.map(unpackBatch));
+    return { failures: failures.map(({ op: _, ...failure }) => failure), syscalls };
+  },
   observe: (scope) => {
     const found = observe(context, scope);
     for (const object of found) context.ledger.put(object);
