@@ -47,7 +47,13 @@ export async function startDaemon(options: DaemonOptions): Promise<void> {
   // Both threads load side by side with the rest; the resolver's is what running containers wait for.
   const firstResolver = resolverStart(log);
   const [kernel, runtime, images] = await Promise.all([
-    startKernel({ execRoot, group: linkGroup(instance), log }),
+    startKernel({
+      execRoot,
+      instance,
+      log,
+      // Without it nothing can be done or undone. Containers live on; whoever watches over the engine starts it anew, and it repairs.
+      onDown: () => process.exit(70),
+    }),
     createContainerRuntime({ dataRoot, execRoot, log, ...runtimeChoice(options.defaultRuntime) }),
     createImageStore({ dataRoot, execRoot, log, insecureRegistries: options.insecureRegistries }),
   ]);
@@ -136,9 +142,6 @@ function clusterPart(settings: ClusterSettings, dataRoot: string, log: Logger): 
     },
   };
 }
-
-/** IFLA_GROUP of our links: "L" in the first byte, then a place for each instance; the two numbers above it belong to it as well. */
-const linkGroup = (instance: string): number => 0x4c000000 + (Number.parseInt(instance.slice(0, 5), 16) << 2);
 
 /** Starts the resolver's thread at once, for the first caller; later ones (when it has died) get a new one each. */
 function resolverStart(log: Logger): EngineParts["startDns"] {

@@ -20,6 +20,8 @@ export interface KernelOptions {
   /** Path of the namespace that is the host's for this engine; absent: the process's own. */
   readonly hostNetns?: string;
   readonly log: Logger;
+  /** The thread has ended although nobody closed it: nothing can be asked of the kernel any more. */
+  readonly onDown?: (error: Error) => void;
 }
 
 /** The kernel, with what only this implementation of it can tell. */
@@ -35,6 +37,7 @@ export async function startKernel(options: KernelOptions): Promise<Kernel> {
   const thread = new KernelThread({ execRoot, group, ...(hostNetns === undefined ? {} : { hostNetns }) }, log);
   await thread.call("hostLinks", undefined);
   const watchers = new Set<(drift: Drift) => void>();
+  thread.onDown = (error) => options.onDown?.(error);
   thread.onDrift = (drift) => {
     for (const watcher of watchers) watcher(drift);
   };
@@ -73,6 +76,7 @@ const groupOf = (instance: string): number => ((Number.parseInt(instance.slice(0
 
 class KernelThread {
   onDrift: (drift: Drift) => void = () => undefined;
+  onDown: (error: Error) => void = () => undefined;
   readonly #worker: Worker;
   readonly #log: Logger;
   readonly #waiting = new Map<number, { readonly resolve: (value: unknown) => void; readonly reject: (error: Error) => void }>();
@@ -122,6 +126,7 @@ class KernelThread {
     if (!this.#closing) this.#log.error("kernel thread ended", { error: error.message });
     for (const { reject } of this.#waiting.values()) reject(error);
     this.#waiting.clear();
+    if (!this.#closing) this.onDown(error);
   }
 }
 
