@@ -1,5 +1,5 @@
 /**
- * How an object that we made is recognised (docs/kernel-objects.md). Several engines may run on one kernel, each in a network
+ * How an object that we made is recognised. Several engines may run on one kernel, each in a network
  * namespace of its own: what they make never lies in the same namespace.
  */
 
