@@ -6,6 +6,7 @@ import type { KernelObject } from "../plan/objects.js";
 import { bridgeDriver } from "./bridge.js";
 import type { Driver, DriverContext } from "./contract.js";
 import { firewallEndpointObjects, firewallHostObjects, firewallLinkObjects, firewallNetworkObjects } from "./firewall.js";
+import { firewallPeerObjects } from "./firewall-tunnel.js";
 import { hostDriver } from "./host.js";
 import { macvlanDriver } from "./macvlan.js";
 import { nullDriver } from "./null.js";
@@ -25,7 +26,7 @@ export function desiredOf(owner: Owner, state: ModelState, ctx: DriverContext): 
   const id = owner.slice(colon + 1);
   switch (colon < 0 ? owner : owner.slice(0, colon)) {
     case "host":
-      return firewallHostObjects(ctx);
+      return [...firewallHostObjects(ctx), ...firewallPeerObjects(withState(ctx, state))];
     case "network": {
       const network = state.networks.get(id);
       if (network === undefined) return [];

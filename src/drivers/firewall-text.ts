@@ -95,6 +95,11 @@ function inetText(closeForeignForwarding: boolean): string {
 ${ALLOW_LENGTHS4.map((n) => `  set peers4_${n} { type ipv4_addr . ipv4_addr; }`).join("\n")}
 ${ALLOW_LENGTHS6.map((n) => `  set peers6_${n} { type ipv6_addr . ipv6_addr; }`).join("\n")}
 
+  # --- tunnels between the hosts of a cluster: their UDP ports, and those hosts
+  set tunnels { type inet_service; }
+  set hosts4 { type ipv4_addr; }
+  set hosts6 { type ipv6_addr; }
+
   # --- published ports: on every address of the host, and on one
   map ports4 { type inet_proto . inet_service : ipv4_addr . inet_service; }
   map ports6 { type inet_proto . inet_service : ipv6_addr . inet_service; }
@@ -151,6 +156,17 @@ ${allowChain("allow4_address", "ip", 4, "ip daddr")}
 ${allowChain("allow4_any", "ip", 4, "ip daddr & 0.0.0.0")}
 ${allowChain("allow6_address", "ip6", 6, "ip6 daddr")}
 ${allowChain("allow6_any", "ip6", 6, "ip6 daddr & ::")}
+
+  # Tunnels between hosts, where there are any: nobody but the cluster's hosts may put frames into an overlay.
+  chain input {
+    type filter hook input priority ${PRIORITIES.forward}; policy accept;
+    udp dport @tunnels jump tunnelled
+  }
+  chain tunnelled {
+    ip saddr @hosts4 return
+    ip6 saddr @hosts6 return
+    counter drop
+  }
 
   # Only what enters or leaves a bridge of ours is judged.
   chain forward {

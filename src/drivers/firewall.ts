@@ -95,7 +95,7 @@ export function firewallLinkObjects(from: Endpoint, to: Endpoint): KernelObject[
 }
 
 /** Frames with another's MAC, IP, ARP or ND are dropped, unless the network's option "linkspan.antispoof" says no. */
-function antispoofed(network: Network): boolean {
+export function antispoofed(network: Pick<Network, "options">): boolean {
   return parseGoBool(network.options["linkspan.antispoof"] ?? "true") ?? true;
 }
 
@@ -105,10 +105,10 @@ function modeChains(network: Network, options: BridgeOptions): [ModeChain, ModeC
   return [chain(options.gatewayModeIpv4), chain(options.gatewayModeIpv6)];
 }
 
-function portSources(endpoint: Endpoint, comment: string): KernelObject[] {
+export function portSources(endpoint: Endpoint, comment: string): NftElement[] {
   const port = ifname(endpoint.hostIfname);
   const mac = ether(endpoint.mac);
-  const objects: KernelObject[] = [
+  const objects: NftElement[] = [
     element("bridge", "ports", [port], undefined, comment),
     element("bridge", "macs", [port, mac], undefined, comment),
   ];

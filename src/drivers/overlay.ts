@@ -4,11 +4,11 @@ import { HOST_NS, type KernelObject } from "../plan/objects.js";
 import { interfaceObjects } from "./bridge.js";
 import { nodeAddress } from "./cluster-view.js";
 import type { Driver, DriverContext } from "./contract.js";
+import { DEFAULT_VXLAN_PORT, firewallOverlayEndpoint, firewallOverlayTable, firewallTunnelObject } from "./firewall-tunnel.js";
 
 /** Bytes that VXLAN puts around a frame: outer Ethernet 14, IPv4 20 (IPv6 40), UDP 8, VXLAN 8 (RFC 7348). */
 const OVERHEAD_V4 = 50;
 const OVERHEAD_V6 = 70;
-export const DEFAULT_VXLAN_PORT = 4789;
 const BRIDGE = "br0";
 const VXLAN = "vxlan0";
 
@@ -32,6 +32,7 @@ function networkObjects(network: Network, ctx: DriverContext): readonly KernelOb
   const ns = overlayNs(network);
   const mtu = mtuOf(network, ctx);
   const out: KernelObject[] = [
+    firewallTunnelObject(ctx),
     { kind: "netns", name: ns },
     { kind: "link", ns, type: "loopback", name: "lo", up: true },
     { kind: "link", ns, type: "bridge", name: BRIDGE, mtu, up: true, mcastSnooping: false },
@@ -51,6 +52,7 @@ function networkObjects(network: Network, ctx: DriverContext): readonly KernelOb
       proxy: true,
       port: { learning: false },
     },
+    ...firewallOverlayTable(ns, network.options),
   ];
   for (const pool of network.pools)
     if (pool.gateway !== "")
@@ -81,6 +83,7 @@ function endpointObjects(network: Network, endpoint: Endpoint, sandbox: Sandbox,
       peer: { ns: sandbox.netns, name: endpoint.ifname, mac: endpoint.mac, up: true, mtu },
     },
     { kind: "fdb", ns, dev: endpoint.hostIfname, mac: endpoint.mac, master: true },
+    ...firewallOverlayEndpoint(ns, endpoint, network.options),
     ...interfaceObjects(network, endpoint, sandbox, ctx),
   ];
 }

@@ -4,7 +4,7 @@ import type { Endpoint, Network, Sandbox } from "../model/network.js";
 import { HOST_NS, type KernelObject } from "../plan/objects.js";
 import { blocksOf, nodeAddress, onLink } from "./cluster-view.js";
 import type { Driver, DriverContext } from "./contract.js";
-import { DEFAULT_VXLAN_PORT } from "./overlay.js";
+import { DEFAULT_VXLAN_PORT, firewallTunnelObject } from "./firewall-tunnel.js";
 
 /** Every container's next hop: an address that nobody has, answered by the host's end of the veth pair (Calico's arrangement). */
 export const GATEWAY_V4 = "169.254.1.1";
@@ -63,6 +63,7 @@ function networkObjects(network: Network, ctx: DriverContext): readonly KernelOb
 function tunnelObjects(network: Network, own: readonly string[], ctx: DriverContext): KernelObject[] {
   const dev = tunnelName(network);
   const out: KernelObject[] = [
+    firewallTunnelObject(ctx),
     {
       kind: "link",
       ns: HOST_NS,
@@ -112,16 +113,20 @@ function endpointObjects(network: Network, endpoint: Endpoint, sandbox: Sandbox,
       { kind: "sysctl", ns: HOST_NS, key: `net.ipv4.conf.${host}.proxy_arp`, value: "1" },
       { kind: "sysctl", ns: HOST_NS, key: `net.ipv4.conf.${host}.rp_filter`, value: "1" },
       { kind: "addr", ns, dev, address: `${endpoint.ipv4}/32` },
-      { kind: "route", ns, dst: `${GATEWAY_V4}/32`, dev },
       { kind: "neigh", ns, dev, ip: GATEWAY_V4, mac: HOST_MAC },
       { kind: "route", ns: HOST_NS, dst: `${endpoint.ipv4}/32`, dev: host },
     );
-    if (endpoint.defaultRoute4) out.push({ kind: "route", ns, dst: "0.0.0.0/0", via: GATEWAY_V4, dev });
+    // There can be one route to the next hop; interfaces besides the one with the default route do without.
+    if (endpoint.defaultRoute4)
+      out.push(
+        { kind: "route", ns, dst: `${GATEWAY_V4}/32`, dev },
+        { kind: "route", ns, dst: "0.0.0.0/0", via: GATEWAY_V4, dev },
+      );
     else
       out.push(
         ...network.pools
           .filter((p) => p.family === 4)
-          .map((p): KernelObject => ({ kind: "route", ns, dst: p.subnet, via: GATEWAY_V4, dev })),
+          .map((p): KernelObject => ({ kind: "route", ns, dst: p.subnet, via: GATEWAY_V4, dev, onlink: true })),
       );
   }
   if (endpoint.ipv6 !== undefined && ctx.hostHasIPv6) {

@@ -3,7 +3,7 @@ import type { Logger } from "../base/log.js";
 import { allOwners, type DriverContext, desiredOf, type Owner, ownersOfNetworkWhole } from "../drivers/index.js";
 import type { ModelState } from "../model/index.js";
 import { plan } from "../plan/index.js";
-import { type KernelObject, objectKey, type Sysctl } from "../plan/objects.js";
+import { HOST_NS, type KernelObject, objectKey, type Sysctl } from "../plan/objects.js";
 import type { Batch, Drift, KernelPort, ObserveScope, OpFailure } from "../plan/port.js";
 import { Holdings, NOBODY } from "./holdings.js";
 
@@ -285,9 +285,10 @@ export class Converger {
   }
 }
 
+/** Of the host's tables: one in the namespace of an overlay has that network's elements only, and these come with it (#following). */
 function reloadsTable(desired: readonly KernelObject[], held: readonly KernelObject[]): boolean {
   const tables = new Map(held.filter((o) => o.kind === "nftTable").map((o) => [objectKey(o), o.hash]));
-  return desired.some((o) => o.kind === "nftTable" && tables.get(objectKey(o)) !== o.hash);
+  return desired.some((o) => o.kind === "nftTable" && o.ns === HOST_NS && tables.get(objectKey(o)) !== o.hash);
 }
 
 /** Sysctls bear no mark: the kernel is asked for those that we want by name. */

@@ -1,6 +1,6 @@
 import { type Refusal, refusal } from "../base/errors.js";
 import { fail, ok, type Result } from "../base/result.js";
-import { isIfname, parseBridgeOptions } from "./bridge-options.js";
+import { isIfname, parseBridgeOptions, parseGoBool } from "./bridge-options.js";
 import { endpointsOfNetwork, type ModelState } from "./indexes.js";
 import { type AddressPool, decidePools, GLOBAL_ADDRESS_POOLS } from "./ipam.js";
 import type { DriverName, IpamConfig, Network } from "./network.js";
@@ -70,6 +70,8 @@ export function createNetwork(state: ModelState, asked: NetworkRequest, inputs: 
   const options = request.Options ?? {};
   const parsed = parseBridgeOptions(options, request.Internal ?? false);
   if (!parsed.ok) return parsed;
+  const secret = checkEncrypted(options, kind);
+  if (!secret.ok) return secret;
   const parent = kind === "macvlan" ? checkMacvlan(options, inputs) : ok(undefined);
   if (!parent.ok) return parent;
   const spansHosts = kind === "overlay" || kind === "routed";
@@ -144,6 +146,19 @@ function withConfigFrom(state: ModelState, request: NetworkRequest): Result<Netw
     IPAM: { Driver: from.ipamDriver, Options: from.ipamOptions, Config: from.ipamConfig },
     Labels: { ...from.labels, ...(request.Labels ?? {}) },
   });
+}
+
+/** What was asked to be secret is never carried in the clear: the host's kernel has no WireGuard, and there is none in user space. */
+function checkEncrypted(options: Readonly<Record<string, string>>, kind: DriverName): Result<undefined, Refusal> {
+  const asked = options["encrypted"];
+  if ((kind !== "overlay" && kind !== "routed") || asked === undefined || parseGoBool(asked) === false) return ok(undefined);
+  return fail(
+    refusal(
+      501,
+      "option encrypted: this host cannot encrypt the traffic between hosts, and would not send it unencrypted instead",
+      "encrypted",
+    ),
+  );
 }
 
 /** The interface that carries the containers' frames is the host's: it must be there. */

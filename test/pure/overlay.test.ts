@@ -90,6 +90,8 @@ describe("overlay", () => {
       "link|ov-abababababab|lo",
       "link|ov-abababababab|vxlan0",
       "netns|ov-abababababab",
+      "nftElement||inet|linkspan|tunnels|4789",
+      "nftTable|ov-abababababab|bridge|linkspan",
     ]);
     expect(desiredOf("endpoint:far", s, ctx)).toEqual([
       { kind: "fdb", ns: "ov-abababababab", dev: "vxlan0", mac: "02:42:0a:00:00:03", dst: "192.168.205.11" },
