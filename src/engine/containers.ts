@@ -16,6 +16,7 @@ import { labelsMatch, onlyKnown, untilOf } from "./filters.js";
 import type { Lifecycle } from "./lifecycle.js";
 import { linkedFrom, linksUnderName, parseLink, relinkChanges } from "./links.js";
 import type { NamesService } from "./names-service.js";
+import { interfaceStats } from "./network-stats.js";
 import { isRunning, resolveContainer } from "./resolve.js";
 import type { Volumes } from "./volumes.js";
 import type { Waiters } from "./waiters.js";
@@ -135,7 +136,9 @@ export function createContainers(parts: ContainerParts): ContainerService {
     },
     async stats(ref) {
       const container = resolve(ref);
-      return isRunning(container) ? ctx.runtime.stats(container.id) : {};
+      if (!isRunning(container)) return {};
+      const networks = interfaceStats(container.state.pid);
+      return { ...(await ctx.runtime.stats(container.id)), ...(networks && { networks }) };
     },
     prune: (filters) => prune(parts, filters, (id) => remove(id, { force: false, volumes: false, link: false })),
     execCreate: async (ref, request) => execs.create(ref, request),
