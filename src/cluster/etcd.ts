@@ -1,6 +1,6 @@
-import { readFile, rename, writeFile } from "node:fs/promises";
 import { Etcd3, type IKeyValue, type IOperation, type Lease, type Watcher } from "etcd3";
 import { refuse } from "../base/errors.js";
+import { blockOfAddress } from "../model/blocks.js";
 import type { Endpoint, Network } from "../model/network.js";
 import type { Change } from "../model/state.js";
 import {
@@ -11,9 +11,11 @@ import {
   type ClusterOptions,
   ClusterUnavailable,
 } from "./contract.js";
+import { DiskCopy } from "./disk-copy.js";
 import { type Keys, keysOf } from "./keys.js";
 import { Mirror } from "./mirror.js";
 import { endpointKeys, type Transaction, transactionOf } from "./txn.js";
+import { addressesOf } from "./values.js";
 
 /** One call to etcd may take this long. Longer than an election, shorter than a person's patience. */
 const CALL_TIMEOUT_MS = 3_000;
@@ -23,7 +25,6 @@ const PROBE_INTERVAL_MS = 1_000;
 const CATCH_UP_TIMEOUT_MS = 2_000;
 /** etcd's default limit of operations in one transaction is 128. */
 const TXN_OPERATIONS = 100;
-const CACHE_DELAY_MS = 500;
 
 /**
  * The shared store on etcd's v3 API. Reads are served by the mirror (kept by one watch on the whole prefix); writes are guarded transactions.
@@ -44,11 +45,11 @@ class EtcdCluster implements Cluster {
   private closed = false;
   private readonly keys: Keys;
   private readonly mirror: Mirror;
+  private readonly copy: DiskCopy;
   private readonly client: Etcd3;
   private watcher: Watcher | undefined;
   private lease: Lease | undefined;
   private probeTimer: NodeJS.Timeout | undefined;
-  private cacheTimer: NodeJS.Timeout | undefined;
   private syncing: Promise<void> | undefined;
   private readonly waiters = new Set<{ readonly revision: number; readonly wake: () => void }>();
   private readonly options: ClusterOptions & { readonly cacheFile: string };
@@ -60,6 +61,9 @@ class EtcdCluster implements Cluster {
     this.nodeId = options.nodeId;
     this.keys = keysOf(options.prefix);
     this.mirror = new Mirror(this.keys, options.nodeId);
+    this.copy = new DiskCopy(options.cacheFile, this.mirror, (error) =>
+      options.log.warn("the copy of the cluster's state could not be written", { error: messageOf(error) }),
+    );
     const scheme = options.tls ? "https" : "http";
     this.client = new Etcd3({
       hosts: options.hosts.map((h) => `${scheme}://${h}`),
@@ -103,7 +107,7 @@ class EtcdCluster implements Cluster {
   }
 
   async open(): Promise<void> {
-    await this.readCache();
+    await this.readCopy();
     try {
       await this.resync();
     } catch (error) {
@@ -124,6 +128,7 @@ class EtcdCluster implements Cluster {
       for (const e of this.mirror.allEndpoints())
         if (e.networkId === change.id) throw new ClusterConflict("endpoint", this.keys.endpoint(e.networkId, e.id));
     }
+    await this.rememberNetworks(changes);
     const transaction = transactionOf(changes, this.keys, this.mirror, { nodeId: this.nodeId, address: this.options.address });
     if (transaction.puts.size + transaction.deletes.size === 0) return;
     if (!this.isAvailable) {
@@ -136,6 +141,15 @@ class EtcdCluster implements Cluster {
       if (error instanceof ClusterConflict || !transaction.withdrawal) throw error;
       this.withdrawLater();
     }
+  }
+
+  /**
+   * A network that this host gets an endpoint of is in the copy on disk before: else an engine that starts again without etcd would not know what its
+   * own containers are on.
+   */
+  private async rememberNetworks(changes: readonly Change[]): Promise<void> {
+    const missing = changes.some((c) => c.kind === "endpoint" && c.value && !this.copy.hasNetwork(c.value.networkId));
+    if (missing) await this.copy.write();
   }
 
   /** Nothing to keep: when the store is back, reconciliation deletes whatever is ours there and not here. */
@@ -171,7 +185,7 @@ class EtcdCluster implements Cluster {
       const revision = Number(response.header.revision);
       for (const [key, value] of transaction.puts) this.mirror.apply(key, value, revision, { own: true });
       for (const key of transaction.deletes) this.mirror.apply(key, undefined, revision, { own: true });
-      this.cacheSoon();
+      this.copy.soon();
       return;
     }
     let conflict: ClusterConflict | undefined;
@@ -241,7 +255,9 @@ class EtcdCluster implements Cluster {
       batch.push({ key, value: kv.value.toString(), revision: Number(kv.mod_revision) });
     }
     for (const key of [...this.mirror.allKeys()]) if (!seen.has(key)) batch.push({ key, value: undefined, revision });
-    this.enter(batch);
+    // Endpoints of ours that are missing there were taken away while we could not be told, by `node rm` or by force: they are put again
+    // (reconcileOwn) unless somebody has their name or address by now.
+    this.enter(batch, { lost: false });
     this.passed(revision);
     if (this.mirror.valueOf(this.keys.schema) === undefined) {
       await this.execute({
@@ -257,7 +273,7 @@ class EtcdCluster implements Cluster {
     await this.watchFrom(revision + 1);
     this.setAvailable(true);
     await this.reconcileOwn();
-    this.cacheSoon();
+    this.copy.soon();
   }
 
   private async register(): Promise<void> {
@@ -307,14 +323,17 @@ class EtcdCluster implements Cluster {
         })),
       );
       this.passed(at);
-      this.cacheSoon();
+      this.copy.soon();
     });
     // "disconnected" heals by itself (the watch resumes); "error" (compacted, cancelled) needs a new look at everything.
     watcher.on("disconnected", (error) => this.watcher === watcher && this.lost(error));
     watcher.on("error", (error) => this.watcher === watcher && this.lost(error));
   }
 
-  private enter(batch: readonly { readonly key: string; readonly value: string | undefined; readonly revision: number }[]): void {
+  private enter(
+    batch: readonly { readonly key: string; readonly value: string | undefined; readonly revision: number }[],
+    tell: { readonly lost: boolean } = { lost: true },
+  ): void {
     const changes: Change[] = [];
     const lost: string[] = [];
     for (const item of batch) {
@@ -326,7 +345,7 @@ class EtcdCluster implements Cluster {
     const rank = (c: Change) => (c.kind === "meta" ? 0 : c.kind === "network" ? (c.value ? 1 : 4) : c.value ? 3 : 2);
     if (changes.length > 0) this.events.onChanges(changes.sort((a, b) => rank(a) - rank(b)));
     const really = lost.filter((id) => [...this.events.own()].some((e) => e.id === id));
-    if (really.length > 0) this.events.onLost(really);
+    if (tell.lost && really.length > 0) this.events.onLost(really);
   }
 
   /** What the store says of our endpoints, made true: withdrawn what is gone here, put what is missing there. */
@@ -336,21 +355,35 @@ class EtcdCluster implements Cluster {
     for (const endpoint of stale) await this.deleteKeys(endpointKeys(this.keys, this.mirror, endpoint), []);
     const lost: string[] = [];
     for (const endpoint of own.values()) {
+      const blocks = this.missingBlocks(endpoint);
       const there = this.mirror.endpointOf(endpoint.networkId, endpoint.id);
-      if (there && JSON.stringify(there) === JSON.stringify({ ...endpoint, node: this.nodeId })) continue;
+      if (blocks.length === 0 && there && JSON.stringify(there) === JSON.stringify({ ...endpoint, node: this.nodeId })) continue;
       try {
         await this.execute(
-          transactionOf([{ kind: "endpoint", id: endpoint.id, value: endpoint }], this.keys, this.mirror, {
+          transactionOf([...blocks, { kind: "endpoint", id: endpoint.id, value: endpoint }], this.keys, this.mirror, {
             nodeId: this.nodeId,
             address: this.options.address,
           }),
         );
+        if (blocks.length > 0) this.events.onChanges(blocks);
       } catch (error) {
         if (!(error instanceof ClusterConflict)) throw error;
         lost.push(endpoint.id);
       }
     }
     if (lost.length > 0) this.events.onLost(lost);
+  }
+
+  /** Blocks of a routed network that an endpoint's addresses are in and that are not ours (any more): after `linkspan node rm` of this host. */
+  private missingBlocks(endpoint: Endpoint): Change[] {
+    const network = this.mirror.networkOf(endpoint.networkId);
+    if (network?.driver !== "routed") return [];
+    return addressesOf(endpoint).flatMap((address): Change[] => {
+      const block = blockOfAddress(network, address);
+      if (block === undefined || this.mirror.valueOf(this.keys.block(network.id, block)) === this.nodeId) return [];
+      const id = `block:${network.id}:${block}`;
+      return [{ kind: "meta", id, value: { id, value: this.nodeId } }];
+    });
   }
 
   // ---- being away and coming back --------------------------------------------------------------------------------------
@@ -394,39 +427,18 @@ class EtcdCluster implements Cluster {
     });
   }
 
-  private async readCache(): Promise<void> {
-    try {
-      const cached = JSON.parse(await readFile(this.options.cacheFile, "utf8")) as [string, string, number][];
-      // Leases are not believed from disk: who is alive is for the store to say.
-      this.enter(
-        cached.filter(([key]) => !key.startsWith(this.keys.nodes)).map(([key, value, revision]) => ({ key, value, revision })),
-      );
-    } catch {
-      // no copy yet, or a damaged one: the store itself has everything
-    }
-  }
-
-  private cacheSoon(): void {
-    this.cacheTimer ??= setTimeout(() => {
-      this.cacheTimer = undefined;
-      this.writeCache().catch((error: unknown) =>
-        this.options.log.warn("the copy of the cluster's state could not be written", { error: messageOf(error) }),
-      );
-    }, CACHE_DELAY_MS);
-    this.cacheTimer.unref();
-  }
-
-  private async writeCache(): Promise<void> {
-    const temporary = `${this.options.cacheFile}.new`;
-    await writeFile(temporary, JSON.stringify(this.mirror.snapshot()), { mode: 0o600 });
-    await rename(temporary, this.options.cacheFile);
+  private async readCopy(): Promise<void> {
+    const kept = await this.copy.read();
+    // Leases are not believed from disk: who is alive is for the store to say.
+    this.enter(
+      kept.filter(([key]) => !key.startsWith(this.keys.nodes)).map(([key, value, revision]) => ({ key, value, revision })),
+    );
   }
 
   async close(): Promise<void> {
     this.closed = true;
     if (this.probeTimer) clearTimeout(this.probeTimer);
-    if (this.cacheTimer) clearTimeout(this.cacheTimer);
-    await this.writeCache().catch(() => {});
+    await this.copy.close();
     const within = (p: Promise<unknown> | undefined) =>
       Promise.race([p?.catch(() => {}), new Promise((r) => setTimeout(r, 1_000).unref())]);
     this.watcher?.removeAllListeners();

@@ -40,6 +40,9 @@ export class Mirror implements MirrorView {
     return e?.networkId === networkId ? e : undefined;
   };
   networkIdOfEndpoint = (id: string): string | undefined => this.endpoints.get(id)?.networkId;
+  networkIds(): Iterable<string> {
+    return this.networks.keys();
+  }
   allEndpoints(): Iterable<Endpoint> {
     return this.endpoints.values();
   }

@@ -79,7 +79,8 @@ function endpointObjects(network: Network, endpoint: Endpoint, sandbox: Sandbox,
       up: true,
       master: BRIDGE,
       // Only frames with the endpoint's own MAC come in: its static entry below is the one that a locked port accepts.
-      port: { learning: false, locked: true },
+      // What the bridge does not know is elsewhere: it goes into the tunnel, not to all the other containers.
+      port: { learning: false, locked: true, flood: false },
       peer: { ns: sandbox.netns, name: endpoint.ifname, mac: endpoint.mac, up: true, mtu },
     },
     { kind: "fdb", ns, dev: endpoint.hostIfname, mac: endpoint.mac, master: true },

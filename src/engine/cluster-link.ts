@@ -27,6 +27,10 @@ export async function retryOnConflict<T>(operation: () => Promise<T>): Promise<T
 export class ClusterLink implements ClusterEvents {
   private ctx: EngineContext | undefined;
   private names: NamesService | undefined;
+  /** What changed before the engine could follow: some of it came after the first look at the kernel. */
+  private readonly ownersBefore = new Set<Owner>();
+  /** Lost before the engine could do anything about it. */
+  private readonly lostBefore: string[] = [];
   private detachLost: (endpointIds: readonly string[]) => void = () => undefined;
   cluster: Cluster | undefined;
   private readonly state: EngineContext["state"];
@@ -42,10 +46,16 @@ export class ClusterLink implements ClusterEvents {
     this.detachLost = detachLost;
     for (const network of this.state.networks.values()) if (network.scope === "global") await names.putNetwork(network);
     for (const endpoint of this.state.endpoints.values()) if (endpoint.node !== undefined) await names.putEndpoint(endpoint);
+    await ctx.converger
+      .converge([...this.ownersBefore])
+      .catch((error: unknown) => ctx.log.error("a change of another host could not be carried out", { error: String(error) }));
+    this.ownersBefore.clear();
+    if (this.lostBefore.length > 0) detachLost(this.lostBefore.splice(0));
   }
 
   onChanges(changes: readonly Change[]): void {
     const owners = new Set<Owner>();
+    const turned = changes.flatMap((change) => this.nodeThatTurned(change) ?? []);
     for (const change of changes) {
       // A remote endpoint that goes is known by its record: the owner must be named before the record is gone.
       for (const owner of this.ownersOf(change)) owners.add(owner);
@@ -53,15 +63,20 @@ export class ClusterLink implements ClusterEvents {
       for (const owner of this.ownersOf(change)) owners.add(owner);
     }
     const { ctx, names } = this;
-    if (ctx === undefined || names === undefined) return;
+    if (ctx === undefined || names === undefined) {
+      for (const owner of owners) this.ownersBefore.add(owner);
+      return;
+    }
     for (const change of changes) this.follow(ctx, names, change);
+    for (const nodeId of turned) this.followNode(ctx, names, nodeId);
     ctx.converger
       .converge([...owners])
       .catch((error: unknown) => ctx.log.error("a change of another host could not be carried out", { error: String(error) }));
   }
 
   onLost(endpointIds: readonly string[]): void {
-    this.detachLost(endpointIds);
+    if (this.ctx === undefined) this.lostBefore.push(...endpointIds);
+    else this.detachLost(endpointIds);
   }
 
   *own(): Iterable<Endpoint> {
@@ -100,6 +115,20 @@ export class ClusterLink implements ClusterEvents {
     }
   }
 
+  /** The host whose coming or going a change tells; to be asked before the change is applied. */
+  private nodeThatTurned(change: Change): string | undefined {
+    if (change.kind !== "meta" || !change.id.startsWith("node:")) return undefined;
+    return isAlive(this.state.meta.get(change.id)) === isAlive(change.value) ? undefined : change.id.slice("node:".length);
+  }
+
+  /** Names on a host that is not heard of are still answered, after those that are. */
+  private followNode(ctx: EngineContext, names: NamesService, nodeId: string): void {
+    const work = [...this.state.endpoints.values()].filter((e) => e.node === nodeId).map((e) => names.putEndpoint(e));
+    Promise.all(work).catch((error: unknown) =>
+      ctx.log.warn("names of another host could not be followed", { error: String(error) }),
+    );
+  }
+
   private globalOwners(): Owner[] {
     const ctx = this.ctx;
     const out: Owner[] = [];
@@ -130,9 +159,15 @@ export function remoteEndpoints(state: EngineContext["state"], networkId: string
   return [...(state.index.endpointsByNetwork.get(networkId)?.values() ?? [])].filter((e) => e.node !== undefined);
 }
 
-function addressOf(record: unknown): string | undefined {
-  const value =
-    (record as { readonly value?: { readonly address?: string } } | undefined)?.value ??
-    (record as { readonly address?: string } | undefined);
-  return value?.address;
+/** Is the endpoint on a host that is not heard of at present? */
+export function isAway(state: EngineContext["state"], endpoint: Endpoint): boolean {
+  return endpoint.node !== undefined && !isAlive(state.meta.get(`node:${endpoint.node}`));
+}
+
+const isAlive = (record: unknown): boolean => nodeOf(record)?.alive === true;
+const addressOf = (record: unknown): string | undefined => nodeOf(record)?.address;
+
+/** A node in the state (bare) or in a change (as a record). */
+function nodeOf(record: unknown): Partial<ClusterNode> | undefined {
+  return (record as { readonly value?: Partial<ClusterNode> } | undefined)?.value ?? (record as Partial<ClusterNode> | undefined);
 }

@@ -52,7 +52,13 @@ export class Committer {
       await this.commit(inverse);
       await this.#converger.converge(owners);
     };
-    await this.commit(changes);
+    try {
+      await this.commit(changes);
+    } catch (error) {
+      // While the store was asked the model had them: somebody else's round may have made something of it.
+      await this.#converger.converge(owners).catch(() => undefined);
+      throw error;
+    }
     try {
       if (meanwhile !== undefined) await this.commit(await meanwhile());
       await this.#converger.converge(owners);

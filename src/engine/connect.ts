@@ -63,7 +63,12 @@ export async function disconnect(
 ): Promise<void> {
   const network = orRefuse(resolveNetwork(ctx.state, ref));
   const remote = force
-    ? remoteEndpoints(ctx.state, network.id).find((e) => e.name === containerRef || e.id === containerRef)
+    ? remoteEndpoints(ctx.state, network.id).find(
+        (e) =>
+          e.name === containerRef ||
+          e.id === containerRef ||
+          (containerRef.length >= 12 && e.containerId.startsWith(containerRef)),
+      )
     : undefined;
   if (remote !== undefined && ctx.cluster !== undefined) return ctx.cluster.removeEndpoint(network.id, remote.id);
   const { id } = resolveContainer(ctx.state, containerRef);
@@ -92,7 +97,11 @@ export async function detachLost(ctx: EngineContext, names: NamesService, endpoi
         const container = ctx.state.containers.get(containerId);
         if (endpoint === undefined || container === undefined) return;
         ctx.log.warn("an endpoint was removed by another host", { container: container.name, network: endpoint.networkId });
-        await leaveRunning(ctx, names, container, endpoint, []);
+        const network = ctx.state.networks.get(endpoint.networkId);
+        const networks = container.networks.filter((r) => network === undefined || !meansNetwork(ctx, r, network));
+        await leaveRunning(ctx, names, container, endpoint, [
+          { kind: "container", id: containerId, value: { ...container, networks } },
+        ]);
         await settleGateway(ctx, names, containerId);
       })
       .catch((error: unknown) => ctx.log.error("an endpoint that was removed by another host remains", { error: String(error) }));

@@ -1,5 +1,6 @@
 import { type DnsLink, type DnsSandbox, type DnsService, readHostResolv } from "../dns/index.js";
 import { type Container, type Endpoint, endpointsOfSandbox, isUserDefined, type Network, type Sandbox } from "../model/index.js";
+import { isAway } from "./cluster-link.js";
 import type { EngineContext } from "./context.js";
 import { upstreamsOf } from "./etc.js";
 import { isRunning } from "./resolve.js";
@@ -95,6 +96,7 @@ export class NamesService {
       aliases: endpoint.aliases,
       ...(endpoint.ipv4 === undefined ? {} : { ipv4: endpoint.ipv4 }),
       ...(endpoint.ipv6 === undefined ? {} : { ipv6: endpoint.ipv6 }),
+      ...(isAway(this.#ctx.state, endpoint) ? { away: true } : {}),
     });
   }
 

@@ -1,5 +1,5 @@
 import { type Refusal, refusal } from "../base/errors.js";
-import { bigIntToIp, bitsOf, parsePrefix, prefixRange } from "../base/ip.js";
+import { bigIntToIp, bitsOf, ipToBigInt, type Prefix, parsePrefix, prefixContains, prefixRange } from "../base/ip.js";
 import { fail, ok, type Result } from "../base/result.js";
 import { firstFreeWithin } from "./decide-endpoint.js";
 import type { ModelState } from "./indexes.js";
@@ -51,9 +51,20 @@ export function blockRemovals(state: ModelState, networkId: string): readonly Ch
   }));
 }
 
+/** The block that an address of the network is in, whoever owns it. */
+export function blockOfAddress(network: Network, address: string): string | undefined {
+  const subnet = network.pools.map((p) => parsePrefix(p.subnet)!).find((p) => prefixContains(p, address));
+  if (subnet === undefined) return undefined;
+  const length = blockLength(subnet);
+  const size = 1n << BigInt(bitsOf(subnet.family) - length);
+  return `${bigIntToIp((ipToBigInt(address) / size) * size, subnet.family)}/${length}`;
+}
+
+const blockLength = (subnet: Prefix): number => Math.max(subnet.length, bitsOf(subnet.family) - BLOCK_BITS);
+
 function firstFreeBlock(subnetText: string, taken: ReadonlySet<string>): string | undefined {
   const subnet = parsePrefix(subnetText)!;
-  const length = Math.max(subnet.length, bitsOf(subnet.family) - BLOCK_BITS);
+  const length = blockLength(subnet);
   const step = 1n << BigInt(bitsOf(subnet.family) - length);
   const { first, last } = prefixRange(subnet);
   for (let n = first; n <= last; n += step) {

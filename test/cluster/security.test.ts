@@ -4,7 +4,6 @@ import { type ClusterHost, ClusterLab } from "./lab.js";
 
 let lab: ClusterLab;
 let [a, b]: ClusterHost[] = [];
-const ids: Record<string, string> = {};
 
 beforeAll(async () => {
   lab = await ClusterLab.open(2);
