@@ -17,6 +17,8 @@ const identity = async (network: string) => {
   return { Id, IPAM };
 };
 let kept: object;
+/** A clean stop of the engine gives each process its grace; these ignore SIGTERM. */
+const brief = ["--stop-timeout", "1"];
 const names = (text: string) =>
   text
     .split("\n")
@@ -84,8 +86,8 @@ describe("a restart of the engine", () => {
   let before: Record<"keep" | "host" | "bridge", object>;
   beforeAll(async () => {
     await lab.out("network", "create", "keep");
-    await lab.start("k1", "--restart", "always", "--network", "keep", "-p", "8095:80", "web");
-    await lab.sleeper("k2", "--network", "keep");
+    await lab.start("k1", ...brief, "--restart", "always", "--network", "keep", "-p", "8095:80", "web");
+    await lab.sleeper("k2", ...brief, "--network", "keep");
     before = { keep: await identity("keep"), host: await identity("host"), bridge: await identity("bridge") };
     kept = before.keep;
     await lab.engine.restart();
@@ -202,7 +204,7 @@ describe("when all is removed, nothing is left", () => {
 
 describe("a clean stop", () => {
   it("ends the process, its containers and its pid file", async () => {
-    const sleeper = await lab.sleeper("last").then(() => lab.pid("last"));
+    const sleeper = await lab.sleeper("last", ...brief).then(() => lab.pid("last"));
     await lab.engine.stop();
     expect(existsSync(join(lab.engine.root, "pid"))).toBe(false);
     expect(existsSync(`/proc/${sleeper}`)).toBe(false);

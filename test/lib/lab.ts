@@ -57,7 +57,8 @@ export class Lab {
     const directory = mkdtempSync(`/tmp/${prefix}-`);
     const topology = await Topology.open(prefix);
     const spaces = [await topology.host("n1", 10), await topology.host("out", 20), await topology.internet()] as const;
-    const lab = new Lab(directory, topology, spaces, options.flags ?? []);
+    // The internet's DNS server is the machine's: what nobody knows is answered at once, not after the patience of a resolver.
+    const lab = new Lab(directory, topology, spaces, ["--dns", spaces[2].ip, ...(options.flags ?? [])]);
     process.once("exit", lab.#onExit);
     try {
       await Promise.all([lab.#serve(lab.outside, lab.outsideLog), lab.#serve(lab.internet, []), lab.engine.start()]);
