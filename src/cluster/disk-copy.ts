@@ -2,11 +2,14 @@ import { readFile, rename, writeFile } from "node:fs/promises";
 import type { Mirror } from "./mirror.js";
 
 const DELAY_MS = 500;
+/** The pause between two copies is at least so many times what the last one took: a large cluster is copied less often. */
+const REST = 20;
 
 /** The mirror's content in a file, by which an engine that starts without etcd knows what it knew. Written soon after changes, whole and by rename. */
 export class DiskCopy {
   private timer: NodeJS.Timeout | undefined;
   private writing: Promise<void> = Promise.resolve();
+  private lastMs = 0;
   private networks: ReadonlySet<string> = new Set();
   private readonly file: string;
   private readonly mirror: Mirror;
@@ -32,10 +35,13 @@ export class DiskCopy {
   }
 
   soon(): void {
-    this.timer ??= setTimeout(() => {
-      this.timer = undefined;
-      void this.write();
-    }, DELAY_MS);
+    this.timer ??= setTimeout(
+      () => {
+        this.timer = undefined;
+        void this.write();
+      },
+      Math.max(DELAY_MS, REST * this.lastMs),
+    );
     this.timer.unref();
   }
 
@@ -52,7 +58,10 @@ export class DiskCopy {
 
   private async writeOnce(): Promise<void> {
     const networks = new Set(this.mirror.networkIds());
-    await writeFile(`${this.file}.new`, JSON.stringify(this.mirror.snapshot()), { mode: 0o600 });
+    const start = performance.now();
+    const text = JSON.stringify(this.mirror.snapshot());
+    this.lastMs = performance.now() - start;
+    await writeFile(`${this.file}.new`, text, { mode: 0o600 });
     await rename(`${this.file}.new`, this.file);
     this.networks = networks;
   }

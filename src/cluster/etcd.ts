@@ -14,6 +14,7 @@ import {
 import { DiskCopy } from "./disk-copy.js";
 import { type Keys, keysOf } from "./keys.js";
 import { Mirror } from "./mirror.js";
+import { readAll } from "./read-all.js";
 import { endpointKeys, type Transaction, transactionOf } from "./txn.js";
 import { addressesOf } from "./values.js";
 
@@ -243,13 +244,12 @@ class EtcdCluster implements Cluster {
   }
 
   private async resyncOnce(): Promise<void> {
-    const response = await this.client.getAll().prefix(`${this.keys.root}/`).exec();
-    const revision = Number(response.header.revision);
+    const { revision, kvs } = await readAll(this.client, this.keys.root);
     // Another etcd than last time (restored, or made anew): its revisions say nothing about ours.
     if (revision < this.mirror.revision || revision < this.mirror.newestRevision()) this.mirror.forgetRevisions();
     const seen = new Set<string>();
     const batch: { key: string; value: string | undefined; revision: number }[] = [];
-    for (const kv of response.kvs) {
+    for (const kv of kvs) {
       const key = kv.key.toString();
       seen.add(key);
       batch.push({ key, value: kv.value.toString(), revision: Number(kv.mod_revision) });

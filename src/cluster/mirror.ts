@@ -3,7 +3,7 @@ import type { Change } from "../model/state.js";
 import type { ClusterNode } from "./contract.js";
 import { type Keys, parseKey } from "./keys.js";
 import type { MirrorView } from "./txn.js";
-import { decodeEndpoint, decodeNetwork, parseJson } from "./values.js";
+import { decodeEndpoint, decodeNetwork, encodeEndpoint, parseJson } from "./values.js";
 
 interface Entry {
   readonly value: string;
@@ -26,9 +26,11 @@ export class Mirror implements MirrorView {
   revision = 0;
 
   private readonly keys: Keys;
+  private readonly endpointStart: string;
   private readonly self: string;
   constructor(keys: Keys, self: string) {
     this.keys = keys;
+    this.endpointStart = `${keys.tree}endpoint/`;
     this.self = self;
   }
 
@@ -49,9 +51,22 @@ export class Mirror implements MirrorView {
   allKeys(): Iterable<string> {
     return this.entries.keys();
   }
-  /** Key, value and revision of everything, for the copy on disk. */
+  /**
+   * What the copy on disk keeps: key, value and revision of networks, hosts and blocks, and of the endpoints on networks where this host has some. The
+   * rest is needed for decisions only, and for these the store itself.
+   */
   snapshot(): readonly (readonly [string, string, number])[] {
-    return [...this.entries].map(([key, e]) => [key, e.value, e.revision] as const);
+    const starts = [this.keys.network(""), this.keys.node(""), `${this.keys.tree}block/`];
+    const out: (readonly [string, string, number])[] = [];
+    for (const [key, e] of this.entries) if (starts.some((s) => key.startsWith(s))) out.push([key, e.value, e.revision]);
+    const here = new Set<string>();
+    for (const e of this.endpoints.values()) if (e.node === this.self) here.add(e.networkId);
+    for (const e of this.endpoints.values()) {
+      if (!here.has(e.networkId)) continue;
+      const key = this.keys.endpoint(e.networkId, e.id);
+      out.push([key, encodeEndpoint(e, ""), this.revisionOf(key)]);
+    }
+    return out;
   }
 
   newestRevision(): number {
@@ -82,7 +97,8 @@ export class Mirror implements MirrorView {
       this.entries.delete(key);
       this.tombstones.set(key, revision);
     } else {
-      this.entries.set(key, { value, revision });
+      // Endpoints are kept decoded; their text would be most of what a large cluster costs in memory.
+      this.entries.set(key, { value: key.startsWith(this.endpointStart) ? "" : value, revision });
       this.tombstones.delete(key);
     }
     const parsed = parseKey(this.keys, key);
