@@ -54,7 +54,7 @@ describe("exec", () => {
   });
 
   it("has the container's capabilities and filter; all and none when privileged", async () => {
-    const status = async (options: object) =>
+    const status = async (options: Record<string, unknown>) =>
       (await lab.exec(c, ["grep", "-E", "CapEff|Seccomp:", "/proc/self/status"], options)).stdout;
     expect(await status({})).toBe("CapEff:\t00000000a80425fb\nSeccomp:\t2\n");
     expect(await status({ user: "ann" })).toMatch(/CapEff:\t0000000000000000/);

@@ -91,11 +91,11 @@ export class Lab {
     run("ip", "-n", this.host, "link", "add", veth, "type", "veth", "peer", "name", "eth0", "address", mac, "netns", ns);
     run("ip", "-n", this.host, "link", "set", veth, "master", network.bridgeName!, "up");
     if (options.isolated) run("bridge", "-n", this.host, "link", "set", "dev", veth, "isolated", "on");
-    if (ipv4) run("ip", "-n", ns, "addr", "add", `${ipv4}/${pool4.subnet.split("/")[1]}`, "dev", "eth0");
+    if (pool4 && ipv4) run("ip", "-n", ns, "addr", "add", `${ipv4}/${pool4.subnet.split("/")[1]}`, "dev", "eth0");
     if (ipv6) run("ip", "-n", ns, "addr", "add", `${ipv6}/64`, "dev", "eth0", "nodad");
     run("ip", "-n", ns, "link", "set", "eth0", "up");
-    if (ipv4) run("ip", "-n", ns, "route", "add", "default", "via", pool4.gateway);
-    if (ipv6) run("ip", "-n", ns, "-6", "route", "add", "default", "via", pool6.gateway);
+    if (pool4) run("ip", "-n", ns, "route", "add", "default", "via", pool4.gateway);
+    if (pool6) run("ip", "-n", ns, "-6", "route", "add", "default", "via", pool6.gateway);
     const endpoint: Endpoint = {
       id: this.#sequence.toString(16).padStart(64, "0"),
       networkId: network.id,

@@ -2,7 +2,6 @@ import { Readable } from "node:stream";
 import fc from "fast-check";
 import { pack } from "tar-stream";
 import { describe, expect, it } from "vitest";
-import { createBuildOutput, planBuild } from "../../src/images/build-output.js";
 import { applyChanges, parseExpose } from "../../src/images/changes.js";
 import { externalImages, firstBadInstruction, parseDockerfile, targetStage } from "../../src/images/dockerfile.js";
 import { shellWords, splitWords } from "../../src/images/dockerfile-words.js";
@@ -118,48 +117,6 @@ describe("Dockerfiles", () => {
   it("never throws on any text", () => {
     const line = fc.oneof(fc.constantFrom("FROM a", "RUN <<E", "E", "COPY a \\", "#x", ""), fc.string());
     fc.assert(fc.property(fc.array(line), (lines) => void parseDockerfile(lines.join("\n"), "Dockerfile", {})));
-  });
-});
-
-describe("the build's output", () => {
-  it("is not fooled by what a step prints, however it is cut", async () => {
-    const parsed = parseDockerfile("FROM a\nRUN x\nCMD y\n", "Dockerfile", {});
-    if (!parsed.ok) throw new Error();
-    const id = "0123456789ab".padEnd(64, "0");
-    const printed = [
-      "STEP 1/3: FROM a",
-      "STEP 2/3: RUN x",
-      "STEP 1/3: FROM a",
-      "STEP 7/3: lies",
-      "COMMIT lies",
-      "Successfully tagged lies",
-      "no newline--> 0123456789a",
-      "STEP 3/3: CMD y",
-      "COMMIT docker.io/library/t:latest",
-      "--> 0123456789a",
-      "Successfully tagged docker.io/library/t:latest",
-      id,
-      "",
-    ].join("\n");
-    await fc.assert(
-      fc.asyncProperty(fc.array(fc.nat({ max: printed.length })), async (cuts) => {
-        let text = "";
-        const output = createBuildOutput({
-          plan: planBuild(parsed.value, 0, 0),
-          progress: (message) => {
-            text += String(message.stream);
-          },
-          longId: async () => id,
-          baseId: () => "ba5e".padEnd(64, "0"),
-        });
-        const at = [0, ...cuts.sort((a, b) => a - b), printed.length];
-        for (let i = 1; i < at.length; i++) output.stdout(printed.slice(at[i - 1], at[i]));
-        await output.end();
-        expect(text).toBe(
-          " ---> ba5e00000000\nStep 2/3 : RUN x\nSTEP 1/3: FROM a\nSTEP 7/3: lies\nCOMMIT lies\nSuccessfully tagged lies\nno newline\n ---> 0123456789ab\nStep 3/3 : CMD y\n ---> 0123456789ab\n",
-        );
-      }),
-    );
   });
 });
 
