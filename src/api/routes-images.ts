@@ -111,11 +111,22 @@ async function list(call: Call): Promise<unknown> {
   // docker < 1.25 (and some clients still) name the repository in its own parameter.
   const old = query.get("filter");
   const images = await engine.images.list({ all: queryBool(query, "all") });
-  const test = await imageTest(engine, old ? { ...filters, reference: [old] } : filters);
+  const all = old ? { ...filters, reference: [old] } : filters;
+  const test = await imageTest(engine, all);
   const used = new Map<string, number>();
   for (const c of engine.containers.list()) used.set(c.imageId, (used.get(c.imageId) ?? 0) + 1);
-  const chosen = images.filter(test).sort((a, b) => (timeNanos(a.created) < timeNanos(b.created) ? 1 : -1));
+  const chosen = images
+    .map((i) => onlyReferenced(i, all["reference"] ?? []))
+    .filter(test)
+    .sort((a, b) => (timeNanos(a.created) < timeNanos(b.created) ? 1 : -1));
   return call.json(chosen.map((i) => renderImageRow(i, used.get(i.id) ?? 0, !call.atLeast("1.43"))));
+}
+
+/** With `reference` filters a row has the names that match, as in Docker. */
+function onlyReferenced(image: Image, references: readonly string[]): Image {
+  if (references.length === 0) return image;
+  const matches = (name: string) => references.some((v) => referenceMatches(v, name));
+  return { ...image, repoTags: image.repoTags.filter(matches), repoDigests: image.repoDigests.filter(matches) };
 }
 
 async function imageTest(engine: Engine, filters: Filters): Promise<(image: Image) => boolean> {
@@ -132,7 +143,9 @@ async function imageTest(engine: Engine, filters: Filters): Promise<(image: Imag
     if (before !== undefined && at >= before) return false;
     if (since !== undefined && at <= since) return false;
     if (!labelsMatch(filters["label"], image.config.Labels ?? {})) return false;
-    return anyOf(filters, "reference", (v) => image.repoTags.some((t) => referenceMatches(v, t)));
+    return anyOf(filters, "reference", (v) =>
+      [...image.repoTags, ...image.repoDigests].some((name) => referenceMatches(v, name)),
+    );
   };
 }
 
@@ -145,5 +158,5 @@ function referenceMatches(pattern: string, tag: string): boolean {
       .replaceAll("*", "[^/]*")
       .replaceAll("?", "[^/]")}$`,
   );
-  return expression.test(tag) || expression.test(tag.replace(/:[^/:]*$/, ""));
+  return expression.test(tag) || expression.test(tag.replace(/@.*$|:[^/:]*$/, ""));
 }

@@ -24,3 +24,13 @@ export function networkEvent(
     type: n.driver,
   });
 }
+
+/** `volume mount` and `volume unmount`, one for each volume of a container that starts or has ended. */
+export function volumeEvents(ctx: EngineContext, c: Container, action: "mount" | "unmount"): void {
+  for (const mount of c.mounts) {
+    if (mount.Type !== "volume" || mount.Name === undefined) continue;
+    const { Destination: destination, Driver: driver = "local", RW, Propagation: propagation } = mount;
+    const more: Record<string, string> = action === "mount" ? { destination, propagation, "read/write": String(RW) } : {};
+    ctx.events.emit("volume", action, mount.Name, { container: c.id, driver, ...more });
+  }
+}

@@ -4,7 +4,7 @@ import type { Exit } from "../containers/contract.js";
 import type { Container, ContainerState } from "../model/index.js";
 import type { Attachments } from "./attachments.js";
 import { nowText } from "./clock.js";
-import { containerEvent } from "./container-events.js";
+import { containerEvent, volumeEvents } from "./container-events.js";
 import { containerDirectory, type EngineContext } from "./context.js";
 import type { Health } from "./health.js";
 import { linkEnv, linksNow, relinkChanges } from "./links.js";
@@ -112,6 +112,7 @@ export class Lifecycle {
         startedAt: nowText(),
         manuallyStopped: false,
       });
+      volumeEvents(ctx, running, "mount");
       containerEvent(ctx, running, "start");
       this.#health.watch(running);
     } catch (error) {
@@ -152,6 +153,7 @@ export class Lifecycle {
       .cleanup(id)
       .catch((e: unknown) => ctx.log.error("clean-up of an ended container", { container: id, error: textOf(e) }));
     await leaveNetworks(ctx, this.#names, container);
+    volumeEvents(ctx, container, "unmount");
     const live = this.live(id);
     const ranMs = Date.parse(exit.finishedAt) - Date.parse(container.state.startedAt);
     const decision = afterExit(this.get(id), { exitCode: exit.exitCode, ranMs, previousDelayMs: live.delayMs });
