@@ -85,6 +85,11 @@ export class Lab {
       `--net=/run/netns/${ns}`,
       "unshare",
       "--uts",
+      // Docker's gossip needs a different host name on each host; every step is an exec of the next, so the pid stays.
+      "sh",
+      "-c",
+      'hostname "$0"; exec "$@"',
+      ns,
       ...command,
       "--data-root",
       join(root, "data"),

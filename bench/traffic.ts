@@ -1,7 +1,5 @@
-import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
-import { join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { flooder, nsOf, output, smallPackets as packets, tcp as stream } from "./flows.js";
 import { importBusybox } from "./image.js";
 import { type BenchEngine, type Lab, median, report, run, sleep, withLab } from "./lab.js";
 
@@ -12,49 +10,6 @@ import { type BenchEngine, type Lab, median, report, run, sleep, withLab } from 
  */
 const SECONDS = 3;
 const ROUNDS = 3;
-const here = fileURLToPath(new URL(".", import.meta.url)).replace(/dist\/bench\/$/, "bench/");
-
-const enter = (target: string, ...command: string[]): readonly string[] => [`--net=${target}`, ...command];
-
-async function output(target: string, command: readonly string[]): Promise<string> {
-  return new Promise((resolve) => {
-    const child = spawn("nsenter", enter(target, ...command), { stdio: ["ignore", "pipe", "ignore"] });
-    let text = "";
-    child.stdout.on("data", (chunk) => {
-      text += chunk;
-    });
-    child.on("close", () => resolve(text));
-  });
-}
-
-async function smallPackets(tool: string, from: string, to: string, address: string): Promise<number> {
-  const received = output(to, [tool, "recv", "9", String(SECONDS + 1)]);
-  await sleep(200);
-  await output(from, [tool, "send", address, "9", String(SECONDS)]);
-  return Number(await received);
-}
-
-/** Gbit/s of one TCP stream; the server runs for one test and goes. */
-async function tcp(from: string, to: string, address: string, serverPort: number, clientPort = serverPort): Promise<number> {
-  const server = output(to, ["iperf3", "-s", "-1", "-p", String(serverPort)]);
-  await sleep(400);
-  const text = await output(from, [
-    "timeout",
-    String(SECONDS + 5),
-    "iperf3",
-    "-c",
-    address,
-    "-p",
-    String(clientPort),
-    "-t",
-    String(SECONDS),
-    "-J",
-  ]);
-  await server;
-  const parsed = JSON.parse(text || "{}") as { end?: { sum_received?: { bits_per_second: number } } };
-  return (parsed.end?.sum_received?.bits_per_second ?? Number.NaN) / 1e9;
-}
-
 /** New HTTP connections per second, one after the other, bounded in time. */
 async function connections(from: string, url: string): Promise<number> {
   const script = `
@@ -67,7 +22,9 @@ print(n/${SECONDS})`;
   return Number(await output(from, ["/usr/bin/python3", "-c", script, hostname.replace(/[[\]]/g, ""), port]));
 }
 
-const nsOf = (engine: BenchEngine, name: string): string => `/proc/${engine.cli("inspect", "-f", "{{.State.Pid}}", name)}/ns/net`;
+const smallPackets = (tool: string, from: string, to: string, address: string) => packets(tool, from, to, address, SECONDS);
+const tcp = (from: string, to: string, address: string, port: number) =>
+  stream(from, to, address, { seconds: SECONDS, serverPort: port });
 const addressOf = (engine: BenchEngine, name: string): string =>
   engine.cli("inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", name);
 
@@ -86,8 +43,7 @@ function barePair(lab: Lab): { readonly from: string; readonly to: string } {
 }
 
 await withLab(async (lab) => {
-  const tool = join(lab.dir, "udpflood");
-  run("gcc", ["-O2", "-o", tool, join(here, "udpflood.c")]);
+  const tool = flooder(lab);
   const outside = `/run/netns/${lab.host("o").ns}`;
   const bare = barePair(lab);
   const hosts = new Map<BenchEngine, { ns: string; ip: string }>();

@@ -336,16 +336,33 @@ class EtcdCluster implements Cluster {
   ): void {
     const changes: Change[] = [];
     const lost: string[] = [];
+    const appeared: Endpoint[] = [];
     for (const item of batch) {
       const result = this.mirror.apply(item.key, item.value, item.revision, { own: false });
       changes.push(...result.changes);
       lost.push(...result.lost);
+      if (result.own) appeared.push(result.own);
     }
+    if (appeared.length > 0) this.withdrawUnknown(appeared);
     // Networks before endpoints before the removal of networks: the engine may apply them one by one.
     const rank = (c: Change) => (c.kind === "meta" ? 0 : c.kind === "network" ? (c.value ? 1 : 4) : c.value ? 3 : 2);
     if (changes.length > 0) this.events.onChanges(changes.sort((a, b) => rank(a) - rank(b)));
     const really = lost.filter((id) => [...this.events.own()].some((e) => e.id === id));
     if (tell.lost && really.length > 0) this.events.onLost(really);
+  }
+
+  /**
+   * A transaction whose answer did not come in time was refused here, and etcd may have carried it out all the same: then the watch tells of an
+   * endpoint of ours that we do not have.
+   */
+  private withdrawUnknown(appeared: readonly Endpoint[]): void {
+    if (!this.isAvailable) return; // reconcileOwn comes
+    const own = new Set(Array.from(this.events.own(), (e) => e.id));
+    for (const endpoint of appeared) {
+      if (own.has(endpoint.id)) continue;
+      this.options.log.info("an endpoint whose creation was given up is withdrawn", { endpoint: endpoint.id });
+      this.deleteKeys(endpointKeys(this.keys, this.mirror, endpoint), []).catch((error: unknown) => this.lost(error));
+    }
   }
 
   /** What the store says of our endpoints, made true: withdrawn what is gone here, put what is missing there. */

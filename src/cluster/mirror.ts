@@ -90,7 +90,7 @@ export class Mirror implements MirrorView {
     value: string | undefined,
     revision: number,
     options: { readonly own: boolean },
-  ): { readonly changes: readonly Change[]; readonly lost: readonly string[] } {
+  ): { readonly changes: readonly Change[]; readonly lost: readonly string[]; readonly own?: Endpoint } {
     const nothing = { changes: [], lost: [] };
     if (revision <= Math.max(this.revisionOf(key), this.tombstones.get(key) ?? 0)) return nothing;
     if (value === undefined) {
@@ -115,7 +115,8 @@ export class Mirror implements MirrorView {
         if (endpoint) this.endpoints.set(parsed.id, endpoint);
         else this.endpoints.delete(parsed.id);
         if (options.own) return nothing;
-        if ((endpoint ?? before)?.node === this.self) return { changes: [], lost: endpoint ? [] : [parsed.id] };
+        if ((endpoint ?? before)?.node === this.self)
+          return endpoint ? { ...nothing, own: endpoint } : { changes: [], lost: [parsed.id] };
         return { changes: [{ kind: "endpoint", id: parsed.id, value: endpoint }], lost: [] };
       }
       case "node": {

@@ -15,6 +15,9 @@ interface Present {
   readonly addresses: Readonly<Record<string, string>>;
 }
 
+/** Forwarding entries, a line of two dashes, neighbours. */
+const LOOK = "bridge fdb show dev vxlan0; echo --; ip -4 neigh show dev vxlan0";
+
 /** Everything that is looked at in a quiet moment, and what is wrong with it. */
 export class World {
   readonly expected = new Map<string, Expected>();
@@ -158,13 +161,13 @@ export class World {
           problems.push(`host${host.number}: namespace ${ns} ${here ? "is missing" : "is left"}`);
         if (!namespaces.delete(ns) || !here) continue;
         const remote = endpoints.filter((e) => nodes.get(e.node) !== host.address);
-        const inside = async (command: string, args: readonly string[]) =>
-          (await host.space.run("nsenter", [`--net=${host.namespacePath(ns)}`, "--", command, ...args])).stdout.split("\n");
-        const fdb = (await inside("bridge", ["fdb", "show", "dev", "vxlan0"])).flatMap((line) => {
+        const inside = (await host.space.run("nsenter", [`--net=${host.namespacePath(ns)}`, "--", "sh", "-c", LOOK])).stdout;
+        const [bridge = "", neighbours = ""] = inside.split("--\n");
+        const fdb = bridge.split("\n").flatMap((line) => {
           const match = /^(\S+) .*\bdst (\S+)/.exec(line);
           return match ? [`${match[1]} ${match[2]}`] : [];
         });
-        const neigh = (await inside("ip", ["-4", "neigh", "show", "dev", "vxlan0"])).flatMap((line) => {
+        const neigh = neighbours.split("\n").flatMap((line) => {
           const match = /^(\S+) .*lladdr (\S+) .*PERMANENT/.exec(line);
           return match ? [`${match[1]} ${match[2]}`] : [];
         });

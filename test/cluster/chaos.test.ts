@@ -11,7 +11,7 @@ const NETWORKS = FULL ? 10 : 4;
 const OPERATIONS = FULL ? 24 : 8;
 const TIME_MS = FULL ? 600_000 : 25_000;
 /** After everything is whole again, so long may it take until all is as it should be. A cut connection to etcd is noticed after 8 s. */
-const SETTLE_MS = 25_000;
+const SETTLE_MS = FULL ? 90_000 : 25_000;
 const SEED = Number(process.env["CHAOS_SEED"] ?? 20260731);
 
 function generator(seed: number): () => number {

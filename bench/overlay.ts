@@ -1,0 +1,227 @@
+import { spawn } from "node:child_process";
+import { join } from "node:path";
+import { flooder, nsOf, output, smallPackets, tcp } from "./flows.js";
+import { importBusybox } from "./image.js";
+import { type BenchEngine, type Lab, median, quantile, report, run, sleep, withLab } from "./lab.js";
+
+/**
+ * Two hosts. The time from `run` on one to an answer by name on the other; TCP and small packets over the overlay, beside Docker 20.10 with the
+ * same etcd (its v2 API) and beside a VXLAN made by hand on the same underlay; routed networks beside the bare underlay. In turn, in one run.
+ * Reach (issue 5): reachable in ≤ 1/5 of Docker's time, p99 ≤ 50 ms; throughput ≥ Docker's and ≥ 0.9 of the hand-made; routed ≥ 0.9 of the bare.
+ */
+const SECONDS = 3;
+const ROUNDS = 3;
+const RUNS = { linkspan: 60, docker: 20 } as const;
+
+/** Asks for a name and pings what it hears, from the moment that a line comes in; prints nanoseconds of CLOCK_MONOTONIC at the first success. */
+const PROBE = `
+import socket,struct,sys,time,select
+name=sys.stdin.readline().strip()
+q=b"\\0\\7\\1\\0\\0\\1\\0\\0\\0\\0\\0\\0"+bytes([len(name)])+name.encode()+b"\\0\\0\\1\\0\\1"
+d=socket.socket(socket.AF_INET,socket.SOCK_DGRAM); d.connect(("127.0.0.11",53)); d.setblocking(False)
+p=socket.socket(socket.AF_INET,socket.SOCK_DGRAM,socket.IPPROTO_ICMP); p.setblocking(False)
+address=None; end=time.monotonic()+20; due=0
+while time.monotonic()<end:
+  if time.monotonic()>=due:
+    due=time.monotonic()+0.003
+    try:
+      if address is None: d.send(q)
+      else: p.sendto(b"\\x08\\0\\0\\0\\0\\0\\0\\1",(address,0))
+    except OSError: pass
+  for s in select.select([d,p],[],[],0.001)[0]:
+    try: m=s.recv(2048)
+    except OSError: continue
+    if s is p and m[0]==0: print(time.monotonic_ns()); sys.exit()
+    if s is d and struct.unpack(">H",m[6:8])[0]>0 and address is None: address=socket.inet_ntoa(m[-4:]); due=0
+print(-1)
+`;
+
+interface Pair {
+  readonly kind: "linkspan" | "docker";
+  readonly one: BenchEngine;
+  readonly two: BenchEngine;
+}
+
+function startEtcd(lab: Lab): string {
+  const { ns, ip } = lab.host("e");
+  const child = spawn(
+    "nsenter",
+    [
+      `--net=/run/netns/${ns}`,
+      "etcd",
+      "--enable-v2",
+      `--data-dir=${join(lab.dir, "etcd")}`,
+      `--listen-client-urls=http://${ip}:2379`,
+      `--advertise-client-urls=http://${ip}:2379`,
+      "--listen-peer-urls=http://127.0.0.1:2380",
+      "--log-level=error",
+    ],
+    { stdio: "ignore" },
+  );
+  process.once("exit", () => child.kill("SIGKILL"));
+  return `${ip}:2379`;
+}
+
+async function pairOf(lab: Lab, kind: Pair["kind"], store: string): Promise<Pair | undefined> {
+  const engines: BenchEngine[] = [];
+  for (const n of ["1", "2"]) {
+    const { ns, ip } = lab.host(`${kind[0]}${n}`);
+    const flags = [`--cluster-store=etcd://${store}`, `--cluster-advertise=${ip}:2375`, "-H", "tcp://0.0.0.0:2375"];
+    const engine = kind === "docker" ? await lab.docker(ns, flags) : await lab.linkspan(ns, flags.slice(0, 2));
+    if (engine === undefined) return undefined;
+    importBusybox(engine);
+    engines.push(engine);
+  }
+  const [one, two] = engines as [BenchEngine, BenchEngine];
+  one.cli("network", "create", "-d", "overlay", "--subnet", kind === "docker" ? "10.201.0.0/16" : "10.101.0.0/16", "net");
+  for (
+    let i = 0;
+    i < 50 && run("docker", ["-H", `unix://${two.socket}`, "network", "ls"], { quiet: true }).includes(" net ") === false;
+    i++
+  )
+    await sleep(200);
+  one.cli("run", "-d", "--name", "a", "--network", "net", "busybox", "sleep", "3600");
+  two.cli("run", "-d", "--name", "b", "--network", "net", "busybox", "sleep", "3600");
+  return { kind, one, two };
+}
+
+/** Milliseconds from the return of `run` on the first host until the second one's container has an answer by name; ≤ 0: before it returned. */
+async function reachable(pair: Pair, i: number): Promise<number> {
+  const name = `x${i}`;
+  const probe = spawn("nsenter", [`--net=${nsOf(pair.two, "b")}`, "/usr/bin/python3", "-c", PROBE], {
+    stdio: ["pipe", "pipe", "ignore"],
+  });
+  let text = "";
+  probe.stdout.on("data", (chunk) => {
+    text += chunk;
+  });
+  const done = new Promise((resolve) => probe.once("close", resolve));
+  await sleep(150);
+  await pair.one.call("POST", `/containers/create?name=${name}`, {
+    Image: "busybox",
+    Cmd: ["sleep", "3600"],
+    HostConfig: { NetworkMode: "net" },
+  });
+  await pair.one.call("POST", `/containers/${name}/start`);
+  const returned = process.hrtime.bigint();
+  probe.stdin.end(`${name}\n`);
+  await done;
+  await pair.one.call("DELETE", `/containers/${name}?force=1`);
+  const at = Number(text.trim());
+  return at > 0 ? Number(BigInt(text.trim()) - returned) / 1e6 : Number.NaN;
+}
+
+/** Two namespaces whose VXLAN somebody made by hand, as fast as it gets: no bridge, no rules. */
+function handMade(lab: Lab): { readonly from: string; readonly to: string; readonly address: string; readonly bare: string } {
+  const hosts = ["h1", "h2"].map((n) => lab.host(n));
+  for (const [i, host] of hosts.entries()) {
+    const other = hosts[1 - i]!;
+    run("ip", [
+      "-n",
+      host.ns,
+      "link",
+      "add",
+      "vx0",
+      "type",
+      "vxlan",
+      "id",
+      "42",
+      "dstport",
+      "4789",
+      "local",
+      host.ip,
+      "remote",
+      other.ip,
+    ]);
+    run("ip", ["-n", host.ns, "addr", "add", `10.88.0.${i + 1}/24`, "dev", "vx0"]);
+    run("ip", ["-n", host.ns, "link", "set", "vx0", "mtu", "1450", "up"]);
+  }
+  return { from: `/run/netns/${hosts[0]!.ns}`, to: `/run/netns/${hosts[1]!.ns}`, address: "10.88.0.2", bare: hosts[1]!.ip };
+}
+
+await withLab(async (lab) => {
+  const store = startEtcd(lab);
+  await sleep(1500);
+  const ours = (await pairOf(lab, "linkspan", store))!;
+  const docker = await pairOf(lab, "docker", store);
+  const pairs = docker ? [ours, docker] : [ours];
+  const times = new Map<string, number[]>(pairs.map((p) => [p.kind, []]));
+  for (let i = 0; i < RUNS.linkspan; i++)
+    for (const pair of pairs) if (i < RUNS[pair.kind]) times.get(pair.kind)!.push(await reachable(pair, i));
+  const positive = (kind: string, q: number) =>
+    Math.max(
+      0.1,
+      quantile(
+        times.get(kind)!.filter((t) => !Number.isNaN(t)),
+        q,
+      ),
+    );
+  for (const [label, q] of [
+    ["median", 0.5],
+    ["p99", 0.99],
+  ] as const)
+    report(
+      `reachable by name from the other host after run returned, ${label}`,
+      positive("linkspan", q),
+      "ms",
+      docker ? { docker: positive("docker", q) } : {},
+      {
+        reach: { peer: "docker", factor: 5 },
+      },
+    );
+  console.log(
+    `  of ${RUNS.linkspan} runs, never: ${times.get("linkspan")!.filter(Number.isNaN).length}; p99 ≤ 50 ms: ${positive("linkspan", 0.99) <= 50 ? "met" : "missed"}`,
+  );
+
+  ours.one.cli("network", "create", "-d", "routed", "-o", "mode=host-gw", "rt");
+  for (const [engine, name] of [
+    [ours.one, "ra"],
+    [ours.two, "rb"],
+  ] as const)
+    engine.cli("run", "-d", "--name", name, "--network", "rt", "busybox", "sleep", "3600");
+  const hand = handMade(lab);
+  const tool = flooder(lab);
+  const addressOf = (engine: BenchEngine, name: string, network: string) =>
+    engine.cli("inspect", "-f", `{{.NetworkSettings.Networks.${network}.IPAddress}}`, name);
+  const paths = [
+    ...pairs.map((p) => ({
+      who: `${p.kind} overlay`,
+      from: nsOf(p.one, "a"),
+      to: nsOf(p.two, "b"),
+      address: addressOf(p.two, "b", "net"),
+    })),
+    { who: "linkspan routed", from: nsOf(ours.one, "ra"), to: nsOf(ours.two, "rb"), address: addressOf(ours.two, "rb", "rt") },
+    { who: "hand-made VXLAN", ...hand },
+    { who: "bare underlay", ...hand, address: hand.bare },
+  ];
+  for (const path of paths) await output(path.from, ["ping", "-c2", "-i0.2", path.address]);
+  const figures = new Map<string, { tcp: number[]; small: number[] }>();
+  for (let round = 0; round < ROUNDS; round++)
+    for (const path of paths) {
+      const row = figures.get(path.who) ?? { tcp: [], small: [] };
+      row.tcp.push(await tcp(path.from, path.to, path.address, { seconds: SECONDS }));
+      row.small.push((await smallPackets(tool, path.from, path.to, path.address, SECONDS)) / 1000);
+      figures.set(path.who, row);
+    }
+  for (const [what, key, unit] of [
+    ["TCP", "tcp", "Gbit/s"],
+    ["small packets", "small", "kpps"],
+  ] as const) {
+    const value = (who: string) => median(figures.get(who)![key]);
+    const overlayPeers = { ...(docker ? { docker: value("docker overlay") } : {}), "hand-made VXLAN": value("hand-made VXLAN") };
+    report(`overlay, ${what}`, value("linkspan overlay"), unit, overlayPeers, {
+      higherIsBetter: true,
+      reach: { peer: "hand-made VXLAN", factor: 0.9 },
+    });
+    report(
+      `routed host-gw, ${what}`,
+      value("linkspan routed"),
+      unit,
+      { "bare underlay": value("bare underlay") },
+      {
+        higherIsBetter: true,
+        reach: { peer: "bare underlay", factor: 0.9 },
+      },
+    );
+  }
+});
