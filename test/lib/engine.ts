@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
-import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, rmdirSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { type Answer, requestUnix } from "./http.js";
 import { must, type Ran, type RunOptions, run, sleep } from "./run.js";
@@ -177,10 +177,12 @@ export class Engine {
   }
 }
 
-/** Kills what was started for the directory, unmounts what is mounted below it, and removes it. */
+/** Kills what was started for the directory, takes its mounts and control groups away, and removes it. */
 export function wipe(directory: string): void {
+  const ids = containersBelow(directory);
   killBelow(directory);
   unmountBelow(directory);
+  removeCgroups(ids);
   rmSync(directory, { recursive: true, force: true, maxRetries: 5 });
 }
 
@@ -198,6 +200,35 @@ function unmountBelow(directory: string): void {
   const lines = readFileSync("/proc/self/mountinfo", "utf8").split("\n");
   const points = lines.map((line) => line.split(" ")[4] ?? "").filter((point) => point.startsWith(`${directory}/`));
   for (const point of points.reverse()) spawnSync("umount", ["-l", point], { stdio: "ignore" });
+}
+
+/** The directory is an engine's, or holds those of engines. */
+function containersBelow(directory: string): string[] {
+  const roots = [directory, ...entries(directory).map((each) => join(directory, each))];
+  return roots.flatMap((root) => entries(join(root, "x/containers"))).filter((name) => /^[0-9a-f]{64}$/.test(name));
+}
+
+/** /sys/fs/cgroup/linkspan/ID on a host of cgroup v2, /sys/fs/cgroup/HIERARCHY/linkspan/ID on one of v1. */
+function removeCgroups(ids: readonly string[]): void {
+  const mount = "/sys/fs/cgroup";
+  const parents = [mount, ...entries(mount).map((each) => join(mount, each))]
+    .map((each) => join(each, "linkspan"))
+    .filter(existsSync);
+  for (const parent of parents)
+    for (const id of ids)
+      try {
+        rmdirSync(join(parent, id));
+      } catch {
+        // the engine has removed it, or a process is about to end
+      }
+}
+
+function entries(directory: string): string[] {
+  try {
+    return readdirSync(directory);
+  } catch {
+    return [];
+  }
 }
 
 function signal(pid: number, name: NodeJS.Signals): void {
