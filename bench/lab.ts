@@ -1,5 +1,5 @@
 import { execFileSync, spawn, spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -101,7 +101,9 @@ export class Lab {
       join(root, "pid"),
       ...flags,
     ];
-    const child = spawn("nsenter", args, { stdio: ["ignore", "ignore", "ignore"], detached: true });
+    const log = openSync(join(root, "log"), "a");
+    const child = spawn("nsenter", args, { stdio: ["ignore", log, log], detached: true });
+    closeSync(log);
     const engine = new BenchEngine(kind, ns, socket, root, child.pid!);
     this.engines.push(engine);
     for (let i = 0; i < 300; i++) {
@@ -109,7 +111,7 @@ export class Lab {
         return engine;
       await sleep(100);
     }
-    throw new Error(`${kind} did not start in ${ns}`);
+    throw new Error(`${kind} did not start in ${ns}: ${readFileSync(join(root, "log"), "utf8").slice(-2000)}`);
   }
 
   async close(): Promise<void> {

@@ -42,7 +42,9 @@ export function endpointsOf(body: ContainerCreateBody): Record<string, EndpointS
 }
 
 function emptyObjects(map: Record<string, unknown>): Record<string, object> {
-  return Object.fromEntries(Object.keys(map).map((k) => [k, {}]));
+  const out: Record<string, object> = {};
+  for (const key of Object.keys(map)) out[key] = {};
+  return out;
 }
 
 export function withoutNulls(value: object): object {

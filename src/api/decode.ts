@@ -2,13 +2,27 @@ import { z } from "zod";
 import { refuse } from "../base/errors.js";
 import { GoSyntaxError, parseFirstValue } from "./go-json.js";
 
+const handChecks = new WeakMap<z.ZodType, (value: unknown) => boolean>();
+
+/**
+ * For a map that may have ten thousand entries: it is taken as it is, the schema left out, if all of its values are plainly right. The schema
+ * is for the others, and for the texts of errors.
+ */
+export function checkedByHand<T extends z.ZodType>(schema: T, plain: (value: unknown) => boolean): T {
+  handChecks.set(schema, plain);
+  return schema;
+}
+
 /** Building blocks of request bodies. Go takes null and a missing field for the zero value; so do these. */
 export const str = z.string().nullish();
 export const bool = z.boolean().nullish();
 export const int = z.int().nullish();
 export const strings = z.array(z.string()).nullish();
 export const stringMap = z.record(z.string(), z.string()).nullish();
-export const setOfKeys = z.record(z.string(), z.looseObject({}).nullable()).nullish();
+export const setOfKeys = checkedByHand(
+  z.record(z.string(), z.looseObject({}).nullable()).nullish(),
+  (value) => value === null || (typeof value === "object" && !Array.isArray(value) && Object.keys(value as object).length === 0),
+);
 /** Docker's strslice: a string is a list of one. */
 export const strslice = z
   .union([z.string(), z.array(z.string())])
@@ -35,8 +49,17 @@ export function decode<T extends z.ZodType>(schema: T, struct: string, text: str
 export function decodeValue<T extends z.ZodType>(schema: T, struct: string, value: unknown): z.output<T> {
   if (value !== null && (typeof value !== "object" || Array.isArray(value)))
     refuse(400, `json: cannot unmarshal ${goKind(value)} into Go value of type types.${struct}`);
-  const result = schema.safeParse(foldKeys(schema, value ?? {}));
-  if (result.success) return result.data;
+  const checked: Checked[] = [];
+  const result = schema.safeParse(foldKeys(schema, value ?? {}, checked));
+  if (result.success) {
+    for (const { path, map } of checked) {
+      const parent = path
+        .slice(0, -1)
+        .reduce((v, key) => v[key] as Record<string, unknown>, result.data as Record<string, unknown>);
+      parent[path.at(-1)!] = map;
+    }
+    return result.data;
+  }
   const issue = firstIssue(result.error.issues[0]!);
   const field = issue.path.filter((p) => typeof p === "string").join(".");
   refuse(
@@ -46,18 +69,31 @@ export function decodeValue<T extends z.ZodType>(schema: T, struct: string, valu
   );
 }
 
-/** Go matches the names of fields without regard to case. Only names that our schema knows are put right. */
-function foldKeys(schema: z.ZodType, value: unknown): unknown {
+/** A map that needs no schema, and where it belongs. */
+interface Checked {
+  readonly path: readonly string[];
+  readonly map: object;
+}
+
+function needsSchema(schema: z.ZodType, value: unknown): value is null {
+  const plain = handChecks.get(schema);
+  if (plain === undefined || typeof value !== "object" || value === null || Array.isArray(value)) return true;
+  for (const key of Object.keys(value)) if (!plain((value as Record<string, unknown>)[key])) return true;
+  return false;
+}
+
+/** Go matches the names of fields without regard to case. Only names that our schema knows are put right. Undefined `path`: inside a list. */
+function foldKeys(schema: z.ZodType, value: unknown, checked: Checked[], path: readonly string[] | undefined = []): unknown {
   let inner: z.ZodType = schema;
   while (inner instanceof z.ZodOptional || inner instanceof z.ZodNullable) inner = inner.unwrap() as z.ZodType;
   if (value === null || typeof value !== "object") return value;
   if (Array.isArray(value)) {
     const element = inner instanceof z.ZodArray ? (inner.element as z.ZodType) : undefined;
-    return element === undefined ? value : value.map((v) => foldKeys(element, v));
+    return element === undefined ? value : value.map((v) => foldKeys(element, v, checked, undefined));
   }
   if (inner instanceof z.ZodRecord) {
     const valueType = inner.valueType as z.ZodType;
-    return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, foldKeys(valueType, v)]));
+    return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, foldKeys(valueType, v, checked, undefined)]));
   }
   if (!(inner instanceof z.ZodObject)) return value;
   const shape = inner.shape as Record<string, z.ZodType>;
@@ -66,7 +102,9 @@ function foldKeys(schema: z.ZodType, value: unknown): unknown {
   for (const [key, v] of Object.entries(value)) {
     const known = key in shape ? key : lower.get(key.toLowerCase());
     if (known === undefined) out[key] = v;
-    else out[known] = foldKeys(shape[known]!, v);
+    else if (path === undefined || needsSchema(shape[known]!, v))
+      out[known] = foldKeys(shape[known]!, v, checked, path === undefined ? undefined : [...path, known]);
+    else checked.push({ path: [...path, known], map: v });
   }
   return out;
 }

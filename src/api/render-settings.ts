@@ -1,5 +1,6 @@
 import type { Container } from "../model/container.js";
 import type { Endpoint, Network } from "../model/network.js";
+import { eachPort } from "../model/ports.js";
 import type { State } from "../model/state.js";
 import { byBytes, sorted } from "./render-sorted.js";
 
@@ -174,13 +175,14 @@ export function renderPortMap(
     const network = state.networks.get(endpoint.networkId);
     if (network === undefined || network.driver === "host" || network.driver === "null") continue;
     if (!network.internal) for (const port of endpoint.exposedPorts) out[port.includes("/") ? port : `${port}/tcp`] ??= null;
-    for (const m of endpoint.ports) {
-      const key = `${m.containerPort}/${m.proto}`;
-      const list = out[key] ?? [];
-      if (!list.some((b) => b.HostIp === m.hostIp && b.HostPort === String(m.hostPort)))
-        list.push({ HostIp: m.hostIp, HostPort: String(m.hostPort) });
-      out[key] = list;
-    }
+    for (const run of endpoint.ports)
+      for (const m of eachPort(run)) {
+        const key = `${m.containerPort}/${m.proto}`;
+        const list = out[key] ?? [];
+        if (!list.some((b) => b.HostIp === m.hostIp && b.HostPort === String(m.hostPort)))
+          list.push({ HostIp: m.hostIp, HostPort: String(m.hostPort) });
+        out[key] = list;
+      }
   }
   for (const list of Object.values(out)) list?.sort(byFamilyThenPort);
   return sorted(out);

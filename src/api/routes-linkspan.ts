@@ -2,6 +2,7 @@ import { z } from "zod";
 import { refuse } from "../base/errors.js";
 import { parsePrefix } from "../base/ip.js";
 import type { Engine } from "../engine/contract.js";
+import { eachPort } from "../model/ports.js";
 import type { Call, Context, Router } from "./call.js";
 import { str, strings } from "./decode.js";
 import { validatePortBindings } from "./validate-container.js";
@@ -56,5 +57,6 @@ async function publish(call: Call): Promise<unknown> {
     });
   }
   validatePortBindings(ports);
-  return call.json({ Ports: await call.engine.containers.publish(call.param("id"), ports) });
+  const published = await call.engine.containers.publish(call.param("id"), ports);
+  return call.json({ Ports: published.flatMap((mapping) => [...eachPort(mapping)]) });
 }

@@ -1,5 +1,17 @@
 import { z } from "zod";
-import { bool, int, setOfKeys, str, stringMap, strings, strslice } from "./decode.js";
+import { bool, checkedByHand, int, setOfKeys, str, stringMap, strings, strslice } from "./decode.js";
+
+const portBindings = checkedByHand(
+  z.record(z.string(), z.array(z.looseObject({ HostIp: str, HostPort: str })).nullable()).nullish(),
+  (list) => list === null || (Array.isArray(list) && list.every(isPlainBinding)),
+);
+
+function isPlainBinding(binding: unknown): boolean {
+  if (typeof binding !== "object" || binding === null || Array.isArray(binding)) return false;
+  for (const [key, value] of Object.entries(binding))
+    if ((key !== "HostIp" && key !== "HostPort") || typeof value !== "string") return false;
+  return true;
+}
 
 const healthcheck = z
   .looseObject({ Test: strings, Interval: int, Timeout: int, StartPeriod: int, StartInterval: int, Retries: int })
@@ -24,7 +36,7 @@ const mount = z.looseObject({
 export const hostConfigSchema = z.looseObject({
   Binds: strings,
   NetworkMode: str,
-  PortBindings: z.record(z.string(), z.array(z.looseObject({ HostIp: str, HostPort: str })).nullable()).nullish(),
+  PortBindings: portBindings,
   RestartPolicy: z.looseObject({ Name: str, MaximumRetryCount: int }).nullish(),
   AutoRemove: bool,
   LogConfig: z.looseObject({ Type: str, Config: stringMap }).nullish(),

@@ -2,6 +2,7 @@ import { availableParallelism } from "node:os";
 import { refuse } from "../base/errors.js";
 import { parseIp } from "../base/ip.js";
 import type { ContainerConfig, HostConfig } from "../model/container.js";
+import { parsePlainPort } from "../model/ports.js";
 
 const namePattern = /^[a-zA-Z0-9][a-zA-Z0-9_.-]+$/;
 const MIN_MEMORY_BYTES = 6 * 1024 * 1024;
@@ -48,6 +49,7 @@ export function validatePortBindings(map: HostConfig["PortBindings"]): void {
 
 /** "80", "80/tcp", "5000-5010/udp" */
 function validatePortKey(key: string): void {
+  if (parsePlainPort(key) !== undefined) return;
   const [port, proto] = key.split("/") as [string, string | undefined];
   if (!isPortRange(port, false)) refuse(400, `invalid port specification: ${JSON.stringify(port)}`);
   if (proto !== undefined && !["tcp", "udp", "sctp"].includes(proto.toLowerCase())) refuse(400, `invalid proto: ${proto}`);

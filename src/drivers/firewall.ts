@@ -3,7 +3,7 @@ import { bigIntToIp, bitsOf, bytesToIp, ipToBytes, macToBytes, parsePrefix, pref
 import { type BridgeOptions, bridgeOptionsOf, type GatewayMode, parseGoBool } from "../model/bridge-options.js";
 import type { Endpoint, Network, PortMapping } from "../model/network.js";
 import type { KernelObject, NftElement, NftValue, Sysctl } from "../plan/objects.js";
-import { HOST_NS } from "../plan/objects.js";
+import { HOST_NS, mergeRuns } from "../plan/objects.js";
 import { ALLOW_STEP, bridgeTable, inetTable, type ModeChain, TABLE, toVerdict } from "./firewall-text.js";
 
 /** What the firewall must know besides the model. */
@@ -72,7 +72,13 @@ export function firewallEndpointObjects(network: Network, endpoint: Endpoint, _c
     }
     for (const port of endpoint.ports) objects.push(...portElements(port, family, address, mode, comment));
   }
-  return objects;
+  return inRuns(objects);
+}
+
+/** Elements of consecutive ports as runs. */
+function inRuns(objects: readonly KernelObject[]): KernelObject[] {
+  const isElement = (o: KernelObject): o is NftElement => o.kind === "nftElement";
+  return [...objects.filter((o) => !isElement(o)), ...mergeRuns(objects.filter(isElement))];
 }
 
 /** `--link` where endpoints may not talk to each other: what `from` may reach of `to`, its exposed ports ("80/tcp"). */
@@ -91,7 +97,7 @@ export function firewallLinkObjects(from: Endpoint, to: Endpoint): KernelObject[
           element("inet", `links${family}`, [ip(source), ip(target), protocol(proto), service(Number(port))], undefined, comment),
         );
   }
-  return objects;
+  return inRuns(objects);
 }
 
 /** Frames with another's MAC, IP, ARP or ND are dropped, unless the network's option "linkspan.antispoof" says no. */
@@ -162,15 +168,18 @@ function portElements(port: PortMapping, family: Family, address: string, mode: 
   const proto = protocol(port.proto);
   // Without address translation a port is published as itself, and the host's number says nothing (Docker's rule).
   if (mode === "routed")
-    return [element("inet", `open${family}`, [ip(address), proto, service(port.containerPort)], undefined, comment)];
+    return [run(port, element("inet", `open${family}`, [ip(address), proto, service(port.containerPort)], undefined, comment))];
   // Relayed by the engine, see chain output.
   if (port.hostIp === "::1") return [];
   const everywhere = port.hostIp === "0.0.0.0" || port.hostIp === "::";
   const target = [ip(address), service(port.containerPort)];
   const objects: KernelObject[] = [
-    everywhere
-      ? element("inet", `ports${family}`, [proto, service(port.hostPort)], target, comment)
-      : element("inet", `addresses${family}`, [ip(port.hostIp), proto, service(port.hostPort)], target, comment),
+    run(
+      port,
+      everywhere
+        ? element("inet", `ports${family}`, [proto, service(port.hostPort)], target, comment)
+        : element("inet", `addresses${family}`, [ip(port.hostIp), proto, service(port.hostPort)], target, comment),
+    ),
   ];
   if (port.allow === undefined || port.allow.length === 0) return objects;
   const key = [ip(port.hostIp), proto, service(port.hostPort)];
@@ -179,6 +188,8 @@ function portElements(port: PortMapping, family: Family, address: string, mode: 
     objects.push(element("inet", `allow${family}_${length}`, [ip(source), ...key], undefined, comment));
   return objects;
 }
+
+const run = ({ count }: PortMapping, first: NftElement): NftElement => (count === undefined ? first : { ...first, count });
 
 /** Prefixes and single addresses of one family as (length, first address), each length a multiple of ALLOW_STEP. */
 function steppedPrefixes(allow: readonly string[], family: Family): [number, string][] {

@@ -20,7 +20,7 @@ export function mergeImageConfig(config: ContainerConfig, image: ImageRuntimeCon
     User: config.User || image.User || "",
     Labels: { ...(image.Labels ?? {}), ...(config.Labels ?? {}) },
   };
-  const exposed = { ...(image.ExposedPorts ?? {}), ...(config.ExposedPorts ?? {}) };
+  const exposed = image.ExposedPorts ? { ...image.ExposedPorts, ...config.ExposedPorts } : (config.ExposedPorts ?? {});
   if (Object.keys(exposed).length > 0) merged.ExposedPorts = exposed;
   const volumes = { ...(image.Volumes ?? {}), ...(config.Volumes ?? {}) };
   merged.Volumes = Object.keys(volumes).length > 0 ? volumes : null;

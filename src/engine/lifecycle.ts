@@ -84,12 +84,14 @@ export class Lifecycle {
     const { ctx, id } = { ctx: this.#ctx, id: container.id };
     this.cancelRestart(id);
     let created = false;
+    let published = Promise.resolve();
     try {
       const links = linksNow(ctx, container);
       const [layers, image] = await Promise.all([ctx.images.layers(container.imageId), ctx.images.get(container.imageId)]);
       const networking = await joinNetworks(ctx, this.#names, this.get(id));
       created = true;
-      const { pid } = await ctx.runtime.create({
+      ({ published } = networking);
+      const made = ctx.runtime.create({
         container: this.get(id),
         netnsPath: networking.netnsPath,
         hostname: networking.hostname,
@@ -99,6 +101,7 @@ export class Lifecycle {
         etcFiles: networking.etcFiles,
         linkEnv: linkEnv(container, links),
       });
+      const [, { pid }] = await bothOf(published, made);
       await this.#attachments.join(id, () =>
         ctx.runtime.attach(id, { tty: container.config.Tty, stdin: container.config.OpenStdin }),
       );
@@ -116,6 +119,7 @@ export class Lifecycle {
       containerEvent(ctx, running, "start");
       this.#health.watch(running);
     } catch (error) {
+      await published.catch(() => undefined);
       await this.#startFailed(container, created, error);
       throw error;
     }
@@ -238,6 +242,12 @@ export class Lifecycle {
     this.#closing = true;
     for (const live of this.#live.values()) clearTimeout(live.restartTimer);
   }
+}
+
+/** When both have come to an end: their results, or the first one's error before the second one's. */
+async function bothOf<A, B>(first: Promise<A>, second: Promise<B>): Promise<[A, B]> {
+  await Promise.allSettled([first, second]);
+  return [await first, await second];
 }
 
 export function textOf(error: unknown): string {

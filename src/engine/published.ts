@@ -9,7 +9,7 @@ import {
   type Network,
   type PortMapping,
 } from "../model/index.js";
-import { type PortRequest, parseContainerPort, portRequests } from "../model/ports.js";
+import { containerPortText, type PortRequest, parseContainerPort, portRequests } from "../model/ports.js";
 import type { EngineContext } from "./context.js";
 import type { PortTarget } from "./ports/index.js";
 
@@ -21,13 +21,12 @@ export function checkPortBindings(hostConfig: HostConfig): void {
 /** "80/tcp": what the container exposes, bound ports included. */
 export function exposedPorts(container: Container): string[] {
   const out = new Set<string>();
-  for (const key of [
-    ...Object.keys(container.config.ExposedPorts ?? {}),
-    ...Object.keys(container.hostConfig.PortBindings ?? {}),
-  ]) {
-    const parsed = parseContainerPort(key);
-    if (parsed.ok) out.add(`${parsed.value.port}/${parsed.value.proto}`);
-  }
+  for (const keys of [container.config.ExposedPorts ?? {}, container.hostConfig.PortBindings ?? {}])
+    for (const key of Object.keys(keys)) {
+      if (out.has(key)) continue;
+      const parsed = parseContainerPort(key);
+      if (parsed.ok) out.add(containerPortText(parsed.value));
+    }
   return [...out];
 }
 
@@ -55,7 +54,7 @@ export function publishingEndpoint(ctx: EngineContext, endpoints: readonly Endpo
 export function requestsOf(ctx: EngineContext, container: Container, network: Network): readonly PortRequest[] {
   return orRefuse(
     portRequests({
-      exposed: exposedPorts(container),
+      exposed: container.hostConfig.PublishAllPorts ? exposedPorts(container) : [],
       bindings: container.hostConfig.PortBindings,
       publishAll: container.hostConfig.PublishAllPorts,
       defaultHostIp: network.driver === "bridge" ? (bridgeOptionsOf(network).hostBindingIpv4 ?? "") : "",
@@ -83,8 +82,10 @@ export function targetOf(endpoint: Endpoint): PortTarget {
 
 /** A UDP flow that was seen while nobody had the port would go on being delivered to nobody. */
 export async function forgetFlows(ctx: EngineContext, endpoint: Endpoint): Promise<void> {
-  const ports = new Map(endpoint.ports.filter((p) => p.proto === "udp").map((p) => [p.hostPort, p.proto]));
-  await Promise.all([...ports].map(([dport, proto]) => ctx.kernel.flushConntrack({ proto, dport })));
+  const runs = new Map(endpoint.ports.filter((p) => p.proto === "udp").map((p) => [p.hostPort, p.count ?? 1]));
+  await Promise.all(
+    [...runs].map(([dport, count]) => ctx.kernel.flushConntrack({ proto: "udp", dport, dportLast: dport + count - 1 })),
+  );
 }
 
 /** Connections of an address that its next owner must not inherit. */

@@ -36,6 +36,11 @@ export interface Networking {
   readonly etcFiles: { readonly hosts: string; readonly resolvConf: string; readonly hostname: string };
 }
 
+/** A starting container's networking. The host's ports are taken while the runtime makes the process: both must be there before it goes. */
+export interface Joined extends Networking {
+  readonly published: Promise<void>;
+}
+
 /** The network of a container's mode, with the request as the model will keep it. */
 export function networkOf(ctx: EngineContext, request: EndpointRequest): Network {
   const known = request.networkId === undefined ? undefined : ctx.state.networks.get(request.networkId);
@@ -55,13 +60,13 @@ export function hostOf(ctx: EngineContext, container: Container): Container {
 }
 
 /** Gives a starting container its namespace and all its endpoints, in one transaction; on failure nothing remains. */
-export function joinNetworks(ctx: EngineContext, names: NamesService, container: Container): Promise<Networking> {
+export function joinNetworks(ctx: EngineContext, names: NamesService, container: Container): Promise<Joined> {
   return retryOnConflict(() => joinOnce(ctx, names, container));
 }
 
-async function joinOnce(ctx: EngineContext, names: NamesService, container: Container): Promise<Networking> {
+async function joinOnce(ctx: EngineContext, names: NamesService, container: Container): Promise<Joined> {
   const host = hostOf(ctx, container);
-  if (host !== container) return networkingOf(ctx, container);
+  if (host !== container) return { ...networkingOf(ctx, container), published: Promise.resolve() };
   const sandbox = newSandbox(container);
   const joins: JoinRequest[] = [];
   for (const request of container.networks) {
@@ -81,21 +86,15 @@ async function joinOnce(ctx: EngineContext, names: NamesService, container: Cont
   };
   const decision = orRefuse(attach(ctx.state, request));
   const networks = container.networks.map((r, i) => ({ ...r, networkId: joins[i]!.network.id }));
-  const known: Change = { kind: "container", id: container.id, value: { ...container, networks } };
-  const publisher = publishingEndpoint(ctx, decision.endpoints);
-  try {
-    await ctx.committer.transact([...decision.changes, known], decision.owners, async () =>
-      publisher === undefined ? [] : portChanges(ctx, container, publisher),
-    );
-  } catch (error) {
-    if (publisher !== undefined) await ctx.ports.release(publisher.id);
-    throw error;
-  }
+  const known: Change[] = networks.every((r, i) => r.networkId === container.networks[i]!.networkId)
+    ? []
+    : [{ kind: "container", id: container.id, value: { ...container, networks } }];
+  await ctx.committer.transact([...decision.changes, ...known], decision.owners);
   try {
     await Promise.all([
       writeEtcFiles(ctx, container),
       names.serve(ctx.state.sandboxes.get(sandbox.id)!, container),
-      ...decision.endpoints.flatMap((e) => [names.putEndpoint(e), forgetFlows(ctx, ctx.state.endpoints.get(e.id) ?? e)]),
+      ...decision.endpoints.map((e) => names.putEndpoint(e)),
     ]);
     await refreshLinkedHosts(ctx, linkedFrom(ctx, container.name));
   } catch (error) {
@@ -103,7 +102,24 @@ async function joinOnce(ctx: EngineContext, names: NamesService, container: Cont
     throw error;
   }
   for (const e of decision.endpoints) networkEvent(ctx, ctx.state.networks.get(e.networkId)!, "connect", container.id);
-  return networkingOf(ctx, container);
+  const publisher = publishingEndpoint(ctx, decision.endpoints);
+  const published = publisher === undefined ? Promise.resolve() : publishPorts(ctx, container, publisher);
+  // Its failure is met by who waits for it, later.
+  published.catch(() => undefined);
+  return { ...networkingOf(ctx, container), published };
+}
+
+/** Takes the host ports of an endpoint that is there already and opens them; when it fails the endpoint is left without any. */
+async function publishPorts(ctx: EngineContext, container: Container, publisher: Endpoint): Promise<void> {
+  const { PortBindings, PublishAllPorts } = container.hostConfig;
+  if (!PublishAllPorts && Object.keys(PortBindings ?? {}).length === 0) return;
+  try {
+    await ctx.committer.transact([], [`endpoint:${publisher.id}`], () => portChanges(ctx, container, publisher));
+    await forgetFlows(ctx, ctx.state.endpoints.get(publisher.id) ?? publisher);
+  } catch (error) {
+    await ctx.ports.release(publisher.id);
+    throw error;
+  }
 }
 
 /** Takes namespace, endpoints, addresses and ports from a container that stopped. Idempotent; never leaves the model half-way. */

@@ -28,6 +28,8 @@ export interface ConntrackMatch {
   readonly ip?: string;
   readonly proto?: "tcp" | "udp" | "sctp";
   readonly dport?: number;
+  /** Absent: `dport` only. */
+  readonly dportLast?: number;
 }
 
 const PROTOCOLS = { tcp: 6, udp: 17, sctp: 132 } as const;
@@ -72,7 +74,9 @@ function matches(entry: ReturnType<typeof CTA.read>, match: ConntrackMatch): boo
     if (!addresses.includes(match.ip)) return false;
   }
   if (match.proto !== undefined && orig?.CTA_TUPLE_PROTO?.CTA_PROTO_NUM !== PROTOCOLS[match.proto]) return false;
-  return match.dport === undefined || orig?.CTA_TUPLE_PROTO?.CTA_PROTO_DST_PORT === match.dport;
+  if (match.dport === undefined) return true;
+  const port = orig?.CTA_TUPLE_PROTO?.CTA_PROTO_DST_PORT;
+  return port !== undefined && port >= match.dport && port <= (match.dportLast ?? match.dport);
 }
 
 /** What names an entry to the kernel, copied as it came. */

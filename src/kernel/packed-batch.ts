@@ -22,7 +22,7 @@ export function packBatch(batch: Batch): PackedBatch {
   let open: Rows | undefined;
   for (const op of batch) {
     const { object } = op;
-    if (object.kind !== "nftElement" || (op.op === "put" && op.was !== undefined)) {
+    if (object.kind !== "nftElement" || object.count !== undefined || (op.op === "put" && op.was !== undefined)) {
       out.push(op);
       open = undefined;
       continue;

@@ -1,10 +1,12 @@
 import { parseIp } from "../base/ip.js";
+import { HOST_NS } from "../plan/objects.js";
 import type { SocketRequest } from "../plan/port.js";
 import { EINVAL, kernelError } from "./errno.js";
 import { AF_INET, AF_INET6, errno, libc, memory, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK, SOCK_STREAM } from "./ffi.js";
 import type { NamespacePool } from "./namespace-pool.js";
 import { SOL_SOCKET } from "./netlink/constants.js";
 import { sockaddrOf } from "./sockaddr.js";
+import { readSysctl } from "./sysctl.js";
 
 const SO_REUSEADDR = 2;
 const IPPROTO_IPV6 = 41;
@@ -15,7 +17,7 @@ const IPPROTO_SCTP = 132;
 export function openSockets(pool: NamespacePool, requests: readonly SocketRequest[]): number[] {
   const fds: number[] = [];
   try {
-    for (const request of requests) fds.push(pool.inside(request.ns, () => openSocket(request)));
+    for (const request of requests) pool.inside(request.ns, () => openRun(request, fds));
     return fds;
   } catch (error) {
     for (const fd of fds) libc.close(fd);
@@ -23,27 +25,53 @@ export function openSockets(pool: NamespacePool, requests: readonly SocketReques
   }
 }
 
-/** In the thread's present namespace. */
-function openSocket(r: SocketRequest): number {
-  const operation = `listen ${r.type} ${r.address.includes(":") ? `[${r.address}]` : r.address}:${r.port}`;
-  if (parseIp(r.address) === undefined || !(r.port >= 0 && r.port <= 65_535)) throw kernelError(operation, EINVAL);
-  const v6 = r.address.includes(":");
-  const type = r.type === "udp" ? SOCK_DGRAM : SOCK_STREAM;
-  const fd = libc.socket(v6 ? AF_INET6 : AF_INET, type | SOCK_NONBLOCK | SOCK_CLOEXEC, r.type === "sctp" ? IPPROTO_SCTP : 0);
-  if (fd < 0) throw kernelError(operation, errno());
-  const option = (level: number, name: number, value: number) => {
-    const bytes = memory(128);
-    bytes.writeUInt32LE(value, 0);
-    return libc.setsockopt(fd, level, name, bytes, 4);
-  };
-  const address = sockaddrOf(r.address, r.port);
-  const failed =
-    (v6 && option(IPPROTO_IPV6, IPV6_V6ONLY, r.dualStack ? 0 : 1) < 0) ||
-    (r.reuseAddress && option(SOL_SOCKET, SO_REUSEADDR, 1) < 0) ||
-    libc.bind(fd, address, address.length) < 0 ||
-    (r.type !== "udp" && r.backlog !== undefined && libc.listen(fd, r.backlog) < 0);
-  if (!failed) return fd;
-  const code = errno();
-  libc.close(fd);
-  throw kernelError(operation, code);
+/** From so many sockets on it pays to ask whether an option has the wanted value by default. */
+const WORTH_ASKING = 32;
+const ON = optionValue(1);
+const OFF = optionValue(0);
+
+function optionValue(value: number): Buffer {
+  const bytes = memory(4);
+  bytes.writeUInt32LE(value, 0);
+  return bytes;
 }
+
+/** In the thread's present namespace. Nothing is made per socket but the socket: there may be ten thousand. */
+function openRun(r: SocketRequest, fds: number[]): void {
+  const count = r.count ?? 1;
+  if (parseIp(r.address) === undefined || !(r.port >= 0 && count >= 1 && r.port + count - 1 <= 65_535))
+    throw kernelError(operationOf(r, r.port), EINVAL);
+  const v6 = r.address.includes(":");
+  const domain = v6 ? AF_INET6 : AF_INET;
+  const type = (r.type === "udp" ? SOCK_DGRAM : SOCK_STREAM) | SOCK_NONBLOCK | SOCK_CLOEXEC;
+  const protocol = r.type === "sctp" ? IPPROTO_SCTP : 0;
+  const backlog = r.type === "udp" ? undefined : r.backlog;
+  const v6Only =
+    v6 &&
+    !(r.dualStack && count >= WORTH_ASKING && readSysctl(r.ns === HOST_NS ? "host" : "pinned", "net.ipv6.bindv6only") === "0")
+      ? r.dualStack
+        ? OFF
+        : ON
+      : undefined;
+  const address = sockaddrOf(r.address, r.port);
+  for (let port = r.port; port < r.port + count; port++) {
+    const fd = libc.socket(domain, type, protocol);
+    if (fd < 0) throw kernelError(operationOf(r, port), errno());
+    address[2] = port >> 8;
+    address[3] = port & 255;
+    const failed =
+      (v6Only !== undefined && libc.setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, v6Only, 4) < 0) ||
+      (r.reuseAddress && libc.setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, ON, 4) < 0) ||
+      libc.bind(fd, address, address.length) < 0 ||
+      (backlog !== undefined && libc.listen(fd, backlog) < 0);
+    if (failed) {
+      const code = errno();
+      libc.close(fd);
+      throw kernelError(operationOf(r, port), code);
+    }
+    fds.push(fd);
+  }
+}
+
+const operationOf = (r: SocketRequest, port: number): string =>
+  `listen ${r.type} ${r.address.includes(":") ? `[${r.address}]` : r.address}:${port}`;

@@ -51,13 +51,18 @@ export interface Network {
   readonly segments?: number;
 }
 
-/** A published port in force: one per (address family, host address, host port). */
+/**
+ * Published ports in force: one per (address family, host address) and run of consecutive ports. A run is one record, as ten thousand
+ * ports would be ten thousand records in memory, in the store and on the way to the kernel.
+ */
 export interface PortMapping {
   readonly proto: "tcp" | "udp" | "sctp";
   readonly containerPort: number;
   /** "0.0.0.0", "::", "127.0.0.1", "192.168.205.10" */
   readonly hostIp: string;
   readonly hostPort: number;
+  /** Length of the run, absent: 1. Container and host ports go up together. */
+  readonly count?: number;
   /** Source prefixes allowed; empty or absent: everybody. */
   readonly allow?: readonly string[];
 }

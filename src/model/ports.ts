@@ -31,8 +31,24 @@ export type PortBindings = Readonly<Record<string, readonly (PortBinding & { rea
 export const DYNAMIC_FIRST = 32768;
 export const DYNAMIC_LAST = 60999;
 
+/** The single ports of a run. */
+export function* eachPort(mapping: PortMapping): Generator<PortMapping> {
+  const { count = 1, ...first } = mapping;
+  if (count === 1) yield mapping;
+  else for (let i = 0; i < count; i++) yield { ...first, containerPort: first.containerPort + i, hostPort: first.hostPort + i };
+}
+
+/** A part of a run: `count` ports from the one with index `from` on. */
+export function partOf(mapping: PortMapping, from: number, count: number): PortMapping {
+  const { count: _, ...first } = mapping;
+  const part = { ...first, containerPort: first.containerPort + from, hostPort: first.hostPort + from };
+  return count === 1 ? part : { ...part, count };
+}
+
 /** Docker's "80", "80/tcp", "53/udp"; the protocol in any case. */
 export function parseContainerPort(text: string): Result<ContainerPort, Refusal> {
+  const plain = parsePlainPort(text);
+  if (plain !== undefined) return ok(plain);
   const [number = "", protoText = "tcp", ...rest] = text.split("/");
   const proto = protoText === "" ? "tcp" : protoText.toLowerCase();
   const port = parseNumber(number);
@@ -42,10 +58,33 @@ export function parseContainerPort(text: string): Result<ContainerPort, Refusal>
   return ok({ proto, port });
 }
 
+/** "80/tcp" as clients write it, without a regular expression: a container may have ten thousand. Undefined: look closer. */
+export function parsePlainPort(text: string): ContainerPort | undefined {
+  const slash = text.length - 4;
+  if (slash < 1 || slash > 5 || text.charCodeAt(slash) !== 47) return undefined;
+  const proto = text.endsWith("tcp") ? "tcp" : text.endsWith("udp") ? "udp" : undefined;
+  const port = plainNumber(text, slash);
+  return proto === undefined || port < 0 ? undefined : { proto, port };
+}
+
+/** The first `length` characters as a port number, or -1. */
+function plainNumber(text: string, length: number): number {
+  let n = 0;
+  for (let i = 0; i < length; i++) {
+    const digit = text.charCodeAt(i) - 48;
+    if (digit < 0 || digit > 9) return -1;
+    n = n * 10 + digit;
+  }
+  return length === 0 || length > 5 || n > 65535 ? -1 : n;
+}
+
 export const containerPortText = (p: ContainerPort): string => `${p.port}/${p.proto}`;
 
 /** "", "0" → 0–0 (any); "80" → 80–80; "8000-8002". */
 function parseHostPort(text: string): Result<readonly [number, number], Refusal> {
+  if (text === "") return ok([0, 0]);
+  const plain = plainNumber(text, text.length);
+  if (plain >= 0) return ok([plain, plain]);
   const range = text.split("/")[0]!;
   if (range === "") return ok([0, 0]);
   const parts = range.split("-");
@@ -84,23 +123,24 @@ export interface PublishOptions {
 export function portRequests(options: PublishOptions): Result<readonly PortRequest[], Refusal> {
   const out: PortRequest[] = [];
   const bound = new Set<string>();
+  const addresses = new Map<string, Result<readonly string[], Refusal>>();
   for (const [key, bindings] of Object.entries(options.bindings ?? {})) {
     const parsed = parseContainerPort(key);
     if (!parsed.ok) return parsed;
     for (const binding of bindings ?? []) {
-      const request = bindingRequest(parsed.value, binding, options);
+      const request = bindingRequest(parsed.value, binding, options, addresses);
       if (!request.ok) return request;
-      bound.add(containerPortText(parsed.value));
-      out.push(...request.value);
+      if (options.publishAll) bound.add(containerPortText(parsed.value));
+      if (request.value !== undefined) out.push(request.value);
     }
   }
   for (const key of options.exposed) {
     const parsed = parseContainerPort(key);
     if (!parsed.ok) return parsed;
     if (!options.publishAll || bound.has(containerPortText(parsed.value))) continue;
-    const request = bindingRequest(parsed.value, { HostIp: "", HostPort: "" }, options);
+    const request = bindingRequest(parsed.value, { HostIp: "", HostPort: "" }, options, addresses);
     if (!request.ok) return request;
-    out.push(...request.value);
+    if (request.value !== undefined) out.push(request.value);
   }
   // A range is as fixed as its width: [80] before [8000-8002] before any.
   const freedom = (r: PortRequest) => (r.first === 0 ? 65536 : r.last - r.first);
@@ -111,17 +151,24 @@ function bindingRequest(
   port: ContainerPort,
   binding: { readonly HostIp?: string; readonly HostPort?: string; readonly Allow?: readonly string[] },
   options: PublishOptions,
-): Result<readonly PortRequest[], Refusal> {
+  known: Map<string, Result<readonly string[], Refusal>>,
+): Result<PortRequest | undefined, Refusal> {
   const range = parseHostPort(binding.HostPort ?? "");
   if (!range.ok) return range;
-  const addresses = hostIps(binding.HostIp ?? "", options);
+  const asked = binding.HostIp ?? "";
+  let addresses = known.get(asked);
+  if (addresses === undefined) {
+    addresses = hostIps(asked, options);
+    known.set(asked, addresses);
+  }
   if (!addresses.ok) return addresses;
-  const allow = parseAllow(binding.Allow ?? []);
-  if (!allow.ok) return allow;
-  if (addresses.value.length === 0) return ok([]);
   const [first, last] = range.value;
-  const base = { proto: port.proto, containerPort: port.port, hostIps: addresses.value, first, last };
-  return ok([allow.value.length === 0 ? base : { ...base, allow: allow.value }]);
+  const request = { proto: port.proto, containerPort: port.port, hostIps: addresses.value, first, last };
+  if (binding.Allow === undefined) return ok(addresses.value.length === 0 ? undefined : request);
+  const allow = parseAllow(binding.Allow);
+  if (!allow.ok) return allow;
+  if (addresses.value.length === 0) return ok(undefined);
+  return ok(allow.value.length === 0 ? request : { ...request, allow: allow.value });
 }
 
 function hostIps(text: string, options: PublishOptions): Result<readonly string[], Refusal> {
@@ -151,39 +198,64 @@ export function parseAllow(allow: readonly string[]): Result<readonly string[], 
   return ok(out);
 }
 
-/** Host ports in use by published ports. Every question is one look into a hash. */
+/** Host ports in use by published ports: a bit map per protocol and host address. */
 export class TakenPorts {
   readonly #byProtocol = {
-    tcp: new Map<string, Set<number>>(),
-    udp: new Map<string, Set<number>>(),
-    sctp: new Map<string, Set<number>>(),
+    tcp: new Map<string, PortBits>(),
+    udp: new Map<string, PortBits>(),
+    sctp: new Map<string, PortBits>(),
   };
 
   has(proto: PortProtocol, hostIp: string, port: number): boolean {
-    return this.#byProtocol[proto].get(hostIp)?.has(port) ?? false;
+    const ports = this.#byProtocol[proto].get(hostIp);
+    return ports !== undefined && (ports.bits[port >> 3]! & (1 << (port & 7))) !== 0;
   }
 
-  add(proto: PortProtocol, hostIp: string, port: number): void {
-    const ports = this.#byProtocol[proto].get(hostIp);
-    if (ports === undefined) this.#byProtocol[proto].set(hostIp, new Set([port]));
-    else ports.add(port);
+  add(proto: PortProtocol, hostIp: string, first: number, count = 1): void {
+    let ports = this.#byProtocol[proto].get(hostIp);
+    if (ports === undefined) {
+      ports = { bits: new Uint8Array(8192), size: 0 };
+      this.#byProtocol[proto].set(hostIp, ports);
+    }
+    for (let port = first; port < first + count; port++) {
+      const bit = 1 << (port & 7);
+      if ((ports.bits[port >> 3]! & bit) !== 0) continue;
+      ports.bits[port >> 3]! |= bit;
+      ports.size++;
+    }
   }
 
-  delete(proto: PortProtocol, hostIp: string, port: number): void {
+  delete(proto: PortProtocol, hostIp: string, first: number, count = 1): void {
     const ports = this.#byProtocol[proto].get(hostIp);
-    if (ports?.delete(port) && ports.size === 0) this.#byProtocol[proto].delete(hostIp);
+    if (ports === undefined) return;
+    for (let port = first; port < first + count; port++) {
+      const bit = 1 << (port & 7);
+      if ((ports.bits[port >> 3]! & bit) === 0) continue;
+      ports.bits[port >> 3]! &= ~bit;
+      ports.size--;
+    }
+    if (ports.size === 0) this.#byProtocol[proto].delete(hostIp);
   }
+
+  forget(mappings: readonly PortMapping[]): void {
+    for (const m of mappings) this.delete(m.proto, m.hostIp, m.hostPort, m.count);
+  }
+}
+
+interface PortBits {
+  readonly bits: Uint8Array;
+  size: number;
 }
 
 /** Takes ports that were chosen before (an endpoint's own, after a restart of the engine); all or nothing, Docker's 500 text. */
 export function takePorts(mappings: readonly PortMapping[], taken: TakenPorts): Result<undefined, Refusal> {
-  for (let i = 0; i < mappings.length; i++) {
-    const m = mappings[i]!;
-    if (taken.has(m.proto, m.hostIp, m.hostPort)) {
-      for (const before of mappings.slice(0, i)) taken.delete(before.proto, before.hostIp, before.hostPort);
-      return fail(alreadyAllocated(m.hostIp, m.hostPort));
-    }
-    taken.add(m.proto, m.hostIp, m.hostPort);
+  for (const [i, m] of mappings.entries()) {
+    for (let port = m.hostPort; port < m.hostPort + (m.count ?? 1); port++)
+      if (taken.has(m.proto, m.hostIp, port)) {
+        taken.forget(mappings.slice(0, i));
+        return fail(alreadyAllocated(m.hostIp, port));
+      }
+    taken.add(m.proto, m.hostIp, m.hostPort, m.count);
   }
   return ok(undefined);
 }
@@ -199,6 +271,19 @@ export function allocatePorts(
   options: { readonly dynamicStart: number; readonly blocked?: TakenPorts },
 ): Result<readonly PortMapping[], Refusal> {
   const out: PortMapping[] = [];
+  let run: Run | undefined;
+  const endRun = () => {
+    if (run === undefined) return;
+    const { request, hostPort, count } = run;
+    for (const hostIp of request.hostIps) {
+      const mapping = { proto: request.proto, containerPort: request.containerPort, hostIp, hostPort };
+      out.push({
+        ...mapping,
+        ...(count === 1 ? {} : { count }),
+        ...(request.allow === undefined ? {} : { allow: request.allow }),
+      });
+    }
+  };
   const span = DYNAMIC_LAST - DYNAMIC_FIRST + 1;
   let cursor = ((Math.trunc(options.dynamicStart) % span) + span) % span;
   for (const request of requests) {
@@ -216,17 +301,36 @@ export function allocatePorts(
       }
     } else for (let port = request.first; port <= request.last && hostPort === undefined; port++) if (free(port)) hostPort = port;
     if (hostPort === undefined) {
-      for (const m of out) taken.delete(m.proto, m.hostIp, m.hostPort);
+      endRun();
+      taken.forget(out);
       return fail(noPort(request, taken));
     }
-    for (const hostIp of request.hostIps) {
-      taken.add(request.proto, hostIp, hostPort);
-      const mapping = { proto: request.proto, containerPort: request.containerPort, hostIp, hostPort };
-      out.push(request.allow === undefined ? mapping : { ...mapping, allow: request.allow });
+    for (const hostIp of request.hostIps) taken.add(request.proto, hostIp, hostPort);
+    if (run !== undefined && continues(run, request, hostPort)) run.count++;
+    else {
+      endRun();
+      run = { request, hostPort, count: 1 };
     }
   }
+  endRun();
   return ok(out);
 }
+
+/** Consecutive ports of requests that differ in nothing else. */
+interface Run {
+  readonly request: PortRequest;
+  readonly hostPort: number;
+  count: number;
+}
+
+const continues = ({ request: first, hostPort: from, count }: Run, request: PortRequest, hostPort: number): boolean =>
+  hostPort === from + count &&
+  request.containerPort === first.containerPort + count &&
+  request.proto === first.proto &&
+  // Requests for the same address share the list (portRequests).
+  (request.hostIps === first.hostIps || request.hostIps.join() === first.hostIps.join()) &&
+  request.allow === undefined &&
+  first.allow === undefined;
 
 function noPort(request: PortRequest, taken: TakenPorts): Refusal {
   if (request.first === 0) return refusal(500, "all ports are allocated");

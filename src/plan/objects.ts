@@ -165,7 +165,7 @@ export type NftValue =
   | { readonly type: "integer128"; readonly value: string }
   | { readonly type: "verdict"; readonly value: string };
 
-/** One element of a set or map. Its identity is (ns, family, table, set, key). */
+/** An element of a set or map, or a run of them. Its identity is (ns, family, table, set, key, count). */
 export interface NftElement {
   readonly kind: "nftElement";
   readonly ns: NsRef;
@@ -177,6 +177,11 @@ export interface NftElement {
   readonly data?: readonly NftValue[];
   /** Names the endpoint, for people: [A-Za-z0-9_.:/ -] only. */
   readonly comment?: string;
+  /**
+   * A run of so many elements (absent: 1): from one to the next, the port at the end of the key goes up by one, and the one at the end of the
+   * data, if one is there. As long as can be (`mergeRuns`), so that what is wanted and what is observed are the same objects.
+   */
+  readonly count?: number;
   /**
    * Without this element more would be allowed: it is put before links and taken away after them (fail closed). For planning only:
    * no part of the comparison, never observed.
@@ -208,6 +213,67 @@ export function objectKey(o: KernelObject): string {
     case "nftTable":
       return `nftTable|${o.ns}|${o.family}|${o.table}`;
     case "nftElement":
-      return `nftElement|${o.ns}|${o.family}|${o.table}|${o.set}|${o.key.map((v) => v.value).join(" . ")}`;
+      return `nftElement|${o.ns}|${o.family}|${o.table}|${o.set}|${o.key.map((v) => v.value).join(" . ")}${o.count === undefined ? "" : ` +${o.count}`}`;
   }
+}
+
+/** The single elements of a run. */
+export function elementsOf(e: NftElement): readonly NftElement[] {
+  const { count = 1, ...first } = e;
+  if (count === 1) return [e];
+  return Array.from({ length: count }, (_, i) => ({
+    ...first,
+    key: shifted(e.key, i),
+    ...(e.data === undefined ? {} : { data: shifted(e.data, i) }),
+  }));
+}
+
+function shifted(values: readonly NftValue[], by: number): readonly NftValue[] {
+  const last = values.at(-1);
+  return last?.type === "inet_service" ? [...values.slice(0, -1), { type: "inet_service", value: last.value + by }] : values;
+}
+
+/** Joins the elements of one table to runs, each as long as can be; the rest stays as it is. The order of the result is that of the first of each run. */
+export function mergeRuns(elements: readonly NftElement[]): NftElement[] {
+  const groups = new Map<string, NftElement[]>();
+  const out: NftElement[] = [];
+  for (const e of elements) {
+    if (e.key.at(-1)?.type !== "inet_service") {
+      out.push(e);
+      continue;
+    }
+    const rest = (values: readonly NftValue[] | undefined): string =>
+      values?.map((v, i) => (i === values.length - 1 && v.type === "inet_service" ? "" : v.value)).join(" ") ?? "";
+    const group = `${e.set}|${rest(e.key)}|${rest(e.data)}|${e.comment ?? ""}|${e.restricts ?? ""}`;
+    const list = groups.get(group);
+    if (list === undefined) groups.set(group, [e]);
+    else list.push(e);
+  }
+  for (const list of groups.values()) {
+    list.sort((a, b) => portOf(a.key) - portOf(b.key));
+    let run: NftElement | undefined;
+    let count = 0;
+    const end = () => {
+      if (run !== undefined) out.push(count === 1 ? run : { ...run, count });
+    };
+    for (const e of list) {
+      const follows =
+        run !== undefined &&
+        portOf(e.key) === portOf(run.key) + count &&
+        (e.data?.at(-1)?.type !== "inet_service" || portOf(e.data) === portOf(run.data!) + count);
+      if (follows) count += e.count ?? 1;
+      else {
+        end();
+        run = e;
+        count = e.count ?? 1;
+      }
+    }
+    end();
+  }
+  return out;
+}
+
+function portOf(values: readonly NftValue[]): number {
+  const last = values.at(-1);
+  return last?.type === "inet_service" ? last.value : -1;
 }

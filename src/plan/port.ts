@@ -75,13 +75,15 @@ export interface KernelPort {
     readonly ip?: string;
     readonly proto?: "tcp" | "udp" | "sctp";
     readonly dport?: number;
+    /** The last of a run of host ports that begins with `dport`; absent: that one only. */
+    readonly dportLast?: number;
   }): Promise<void>;
   /**
    * Opens a bound socket inside a namespace and hands over its descriptor (owned by the caller).
    * stream sockets are listening when `backlog` is given. Rejects with KernelError (EADDRINUSE, EADDRNOTAVAIL, …).
    */
   openSocket(request: SocketRequest): Promise<number>;
-  /** Same for many at once, in one round trip. Stops at the first failure and closes what it opened. */
+  /** Same for many at once, in one round trip; a request with `count` yields as many. Stops at the first failure and closes what it opened. */
   openSockets(requests: readonly SocketRequest[]): Promise<readonly number[]>;
   close(): Promise<void>;
 }
@@ -92,6 +94,8 @@ export interface SocketRequest {
   /** "0.0.0.0", "::", "127.0.0.11" … */
   readonly address: string;
   readonly port: number;
+  /** A socket for each of this many ports from `port` on; absent: 1. */
+  readonly count?: number;
   /** IPv6 "::" also takes IPv4 (IPV6_V6ONLY 0). */
   readonly dualStack?: boolean;
   readonly reuseAddress?: boolean;

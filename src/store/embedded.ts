@@ -5,7 +5,7 @@ import { RefusalError, refusal } from "../base/errors.js";
 import type { Logger } from "../base/log.js";
 import type { Change } from "../model/state.js";
 import type { Store } from "./contract.js";
-import { decodeRecord, encodeRecord, recordKey } from "./record.js";
+import { decodeRecord, recordKey, recordText } from "./record.js";
 
 export interface EmbeddedStoreOptions {
   /** Directory of the database; its parent is made if missing. */
@@ -101,7 +101,7 @@ class EmbeddedStore implements Store {
       changes.map((c) =>
         c.value === undefined
           ? { type: "del" as const, key: recordKey(c) }
-          : { type: "put" as const, key: recordKey(c), value: encodeRecord(c.value) },
+          : { type: "put" as const, key: recordKey(c), value: recordText(c) },
       ),
       { sync: true },
     );

@@ -1,5 +1,6 @@
 import { crc32 } from "node:zlib";
 import type { Change, RecordKind } from "../model/state.js";
+import { packPorts, unpackPorts } from "./port-runs.js";
 
 /** Raised when a record's shape changes; a record with another number is reported as damaged, never guessed at. */
 export const SCHEMA_VERSION = 1;
@@ -21,6 +22,10 @@ export function encodeRecord(value: unknown): string {
   return `${SCHEMA_VERSION} ${checksum(json)} ${json}`;
 }
 
+/** What is kept of a change that puts a record. */
+export const recordText = (change: Change): string =>
+  encodeRecord(change.kind === "container" && change.value !== undefined ? packPorts(change.value) : change.value);
+
 /** The change that puts this record, or a sentence that says what is wrong with it. */
 export function decodeRecord(key: string, text: string): Change | string {
   const slash = key.indexOf("/");
@@ -33,7 +38,8 @@ export function decodeRecord(key: string, text: string): Change | string {
   const json = text.slice(match[0].length);
   if (checksum(json) !== match[2]) return `${key}: checksum mismatch`;
   try {
-    return { kind: kind as RecordKind, id, value: JSON.parse(json) } as Change;
+    const change = { kind: kind as RecordKind, id, value: JSON.parse(json) } as Change;
+    return change.kind === "container" && change.value !== undefined ? { ...change, value: unpackPorts(change.value) } : change;
   } catch {
     return `${key}: not JSON`;
   }

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { allocatePorts, type PortBindings, type PortRequest, portRequests, TakenPorts } from "../../src/model/ports.js";
+import { allocatePorts, eachPort, type PortBindings, type PortRequest, portRequests, TakenPorts } from "../../src/model/ports.js";
 
 const requests = (bindings: PortBindings, more: Partial<Parameters<typeof portRequests>[0]> = {}) =>
   portRequests({ exposed: [], bindings, publishAll: false, ipv6: true, ...more });
@@ -11,7 +11,8 @@ const values = (bindings: PortBindings, more: Partial<Parameters<typeof portRequ
 };
 const allocate = (wanted: readonly PortRequest[], taken = new TakenPorts(), dynamicStart = 0) => {
   const result = allocatePorts(wanted, taken, { dynamicStart });
-  return result.ok ? result.value.map((m) => `${m.hostIp} ${m.hostPort} ${m.containerPort}/${m.proto}`) : result.error.message;
+  if (!result.ok) return result.error.message;
+  return result.value.flatMap((m) => [...eachPort(m)]).map((m) => `${m.hostIp} ${m.hostPort} ${m.containerPort}/${m.proto}`);
 };
 
 describe("port bindings", () => {
@@ -109,8 +110,9 @@ describe("host ports", () => {
         const taken = new TakenPorts();
         for (const port of used) taken.add("tcp", "::", 32768 + port);
         const result = allocatePorts(any, taken, { dynamicStart: start });
-        expect(result.ok && new Set(result.value.map((m) => m.hostPort)).size).toBe(2);
-        for (const m of result.ok ? result.value : []) {
+        const ports = result.ok ? result.value.flatMap((m) => [...eachPort(m)]) : [];
+        expect(new Set(ports.map((m) => m.hostPort)).size).toBe(2);
+        for (const m of ports) {
           expect(m.hostPort).toBeGreaterThanOrEqual(32768);
           expect(m.hostPort).toBeLessThanOrEqual(60999);
           expect(used).not.toContain(m.hostPort - 32768);
@@ -148,6 +150,10 @@ describe("host ports", () => {
     );
     const full = new TakenPorts();
     expect(allocate(values(many), full)).toHaveLength(20_000);
+    expect(allocatePorts(values(many), new TakenPorts(), { dynamicStart: 0 })).toEqual({
+      ok: true,
+      value: ["0.0.0.0", "::"].map((hostIp) => ({ proto: "tcp", containerPort: 1, hostIp, hostPort: 20_000, count: 10_000 })),
+    });
     const wanted = values({ "80/tcp": [{ HostIp: "", HostPort: "80" }] });
     const cost = (taken: TakenPorts): number => {
       const before = performance.now();

@@ -41,6 +41,11 @@ describe("reserved host ports", () => {
     expect(await reserve([...pair(9998), ...pair(9999, ["127.0.0.1"], "udp")])).toMatchObject({
       error: `${PREFIX}Error starting userland proxy: listen udp4 127.0.0.1:9999: bind: address already in use`,
     });
+    // In the middle of a run: the port is named, and the others are free again.
+    const run = pair(9900).map((m) => ({ ...m, count: 200 }));
+    expect(await reserve(run)).toMatchObject({
+      error: `${PREFIX}Error starting userland proxy: listen tcp4 0.0.0.0:9999: bind: address already in use`,
+    });
     // Nothing of a refused set stays.
     expect(await reserve(pair(9998))).toMatchObject({ value: null });
     holder.removeAllListeners("exit");

@@ -58,6 +58,30 @@ test("a changed value is replaced, with and without knowing what was; an equal o
   expect(await observed()).toHaveLength(3);
 });
 
+test("a run of ports is one object: put, observed, repaired and removed as a whole", async () => {
+  await lab.put(table());
+  const run = { ...port(8000), comment: "endpoint web", count: 1000 };
+  await lab.put(run, port(9500), port(9501));
+  expect(list().match(/endpoint web/g)).toHaveLength(1000);
+  expect(list()).toContain('tcp . 8999 comment "endpoint web" : 172.17.0.2 . 1079');
+  const inOrder = async () => (await observed()).map((o) => JSON.stringify(o)).sort();
+  const wanted = (...elements: NftElement[]) => elements.map((o) => JSON.stringify(o)).sort();
+  // The other two lead to one port, so they are no run.
+  expect(await inOrder()).toEqual(wanted(run, port(9500), port(9501)));
+  lab.host("nft", "delete", "element", "inet", "linkspan", "ports", "{ tcp . 8500 }");
+  const { count: _, ...one } = run;
+  const rest = { ...one, key: [run.key[0]!, service(8501)], data: [run.data![0]!, service(581)], count: 499 };
+  expect(await inOrder()).toEqual(wanted({ ...run, count: 500 }, rest, port(9500), port(9501)));
+  // One of its elements is gone, the others are there: neither is a failure.
+  expect((await lab.apply([{ op: "put", object: run }])).failures).toEqual([]);
+  expect(await inOrder()).toEqual(wanted(run, port(9500), port(9501)));
+  lab.host("nft", "delete", "element", "inet", "linkspan", "ports", "{ tcp . 8500 }");
+  await lab.remove(run);
+  expect(await inOrder()).toEqual(wanted(port(9500), port(9501)));
+  const bad = await lab.apply([{ op: "put", object: { ...port(65_000), count: 1000 } }]);
+  expect(bad.failures[0]).toMatchObject({ code: "EINVAL", extAck: "not a run: 1000 elements" });
+});
+
 test("one bad element does not stop the others in its transaction, and removing what is gone is done", async () => {
   await lab.put(table());
   const result = await lab.apply([

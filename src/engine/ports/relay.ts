@@ -34,7 +34,9 @@ const MAX_UDP_SESSIONS = 2048;
 const UDP_IDLE_MS = 90_000;
 const MAX_ACCEPTS_PER_TURN = 64;
 const PAUSE_MS = 100;
-const WATCH_AT_ONCE = 500;
+const WATCH_AT_ONCE = 250;
+/** A container that brings many ports is started first; what comes for the relay meanwhile waits in the kernel. */
+const WATCH_AFTER_MS = 100;
 
 interface UdpSession {
   readonly socket: UdpSocket;
@@ -52,6 +54,7 @@ export class PortRelay {
   readonly #connections = new Set<Socket>();
   readonly #sessions = new Map<string, UdpSession>();
   #pending: [number, Listener][] = [];
+  #waking: NodeJS.Timeout | undefined;
   #epoll: Epoll | undefined;
   #sweep: NodeJS.Timeout | undefined;
 
@@ -59,11 +62,17 @@ export class PortRelay {
     this.#log = log;
   }
 
-  /** `fd` is a listening TCP or a bound UDP socket. It stays the caller's. What comes before it is watched waits in the kernel. */
-  add(fd: number, listener: Listener): void {
-    this.#listeners.set(fd, listener);
-    this.#pending.push([fd, listener]);
-    if (this.#pending.length === 1) setImmediate(() => this.#watchPending());
+  /**
+   * Listening TCP or bound UDP sockets for a run of ports; `listener` is of the first. They stay the caller's. What comes before they are
+   * watched waits in the kernel.
+   */
+  add(fds: readonly number[], listener: Listener): void {
+    for (const [i, fd] of fds.entries()) {
+      const own = i === 0 ? listener : { ...listener, containerPort: listener.containerPort + i };
+      this.#listeners.set(fd, own);
+      this.#pending.push([fd, own]);
+    }
+    this.#waking ??= setTimeout(() => this.#watchPending(), this.#pending.length > WATCH_AT_ONCE ? WATCH_AFTER_MS : 0);
   }
 
   /** To be called right before `fd` is closed. Connections that are relayed already go on. */
@@ -83,10 +92,12 @@ export class PortRelay {
     for (const [key, session] of this.#sessions) this.#endSession(key, session);
     clearInterval(this.#sweep);
     this.#sweep = undefined;
+    clearTimeout(this.#waking);
   }
 
   /** In pieces: a container with ten thousand ports must not stop the event loop. */
   #watchPending(): void {
+    this.#waking = undefined;
     const some = this.#pending.splice(0, WATCH_AT_ONCE);
     for (const [fd, listener] of some) {
       if (this.#listeners.get(fd) !== listener) continue;
@@ -94,7 +105,7 @@ export class PortRelay {
       if (listener.proto === "udp") wantDatagramAddress(fd);
       this.#epoll.add(fd);
     }
-    if (this.#pending.length > 0) setImmediate(() => this.#watchPending());
+    if (this.#pending.length > 0) this.#waking = setTimeout(() => this.#watchPending(), 1);
   }
 
   #serve(fd: number): void {

@@ -2,7 +2,7 @@ import { KernelError, refuse } from "../../base/errors.js";
 import type { Logger } from "../../base/log.js";
 import { closeDescriptor } from "../../kernel/epoll.js";
 import type { PortMapping } from "../../model/network.js";
-import { allocatePorts, hostPortText, type PortRequest, TakenPorts, takePorts } from "../../model/ports.js";
+import { allocatePorts, hostPortText, type PortRequest, partOf, TakenPorts, takePorts } from "../../model/ports.js";
 import { HOST_NS } from "../../plan/objects.js";
 import type { KernelPort, SocketRequest } from "../../plan/port.js";
 import { PortRelay, type PortTarget } from "./relay.js";
@@ -18,12 +18,13 @@ interface Reservation {
   readonly descriptors: readonly number[];
 }
 
+/** The sockets of one run of ports, in order. */
 interface Opened {
-  readonly fd: number;
+  readonly fds: readonly number[];
   readonly mapping: PortMapping;
 }
 
-/** A socket to open, and the mappings that it reserves: two for a dual-stack one. */
+/** A run of sockets to open, and the mappings that it reserves: two for dual-stack ones. */
 interface Wanted {
   readonly socket: SocketRequest;
   readonly mappings: readonly PortMapping[];
@@ -68,7 +69,7 @@ export class PortReservations {
         await this.#hold(endpointId, chosen.value, target);
         return chosen.value;
       } catch (error) {
-        this.#forget(chosen.value);
+        this.taken.forget(chosen.value);
         if (!(error instanceof PortInUse)) throw error;
         const request = requests.find((r) => mayTryAnother(r, error.mapping));
         if (error.code !== "EADDRINUSE" || request === undefined || attempt >= MAX_ATTEMPTS) return fail(error.message);
@@ -84,7 +85,7 @@ export class PortReservations {
     try {
       await this.#hold(endpointId, mappings, target);
     } catch (error) {
-      this.#forget(mappings);
+      this.taken.forget(mappings);
       if (error instanceof PortInUse) return refuse(500, connectivityText(endpointId, endpointName, error.message));
       throw error;
     }
@@ -96,7 +97,7 @@ export class PortReservations {
     if (reservation === undefined) return;
     this.#byEndpoint.delete(endpointId);
     await this.#closeAll(reservation.descriptors);
-    this.#forget(reservation.mappings);
+    this.taken.forget(reservation.mappings);
   }
 
   close(): void {
@@ -108,8 +109,8 @@ export class PortReservations {
   /** Throws PortInUse. `mappings` are in `taken` already. */
   async #hold(endpointId: string, mappings: readonly PortMapping[], target: PortTarget): Promise<void> {
     const wanted = this.#sockets(mappings);
-    const descriptors = await this.#open(wanted);
-    const fds = descriptors.map((d) => d.fd);
+    const opened = await this.#open(wanted);
+    const fds = opened.flatMap((o) => o.fds);
     const before = this.#byEndpoint.get(endpointId);
     this.#byEndpoint.set(
       endpointId,
@@ -117,13 +118,9 @@ export class PortReservations {
         ? { mappings, descriptors: fds }
         : { mappings: before.mappings.concat(mappings), descriptors: before.descriptors.concat(fds) },
     );
-    for (const { fd, mapping } of descriptors)
+    for (const { fds: run, mapping } of opened)
       if (mapping.proto !== "sctp")
-        this.#relay.add(fd, { proto: mapping.proto, containerPort: mapping.containerPort, target, allow: mapping.allow ?? [] });
-  }
-
-  #forget(mappings: readonly PortMapping[]): void {
-    for (const m of mappings) this.taken.delete(m.proto, m.hostIp, m.hostPort);
+        this.#relay.add(run, { proto: mapping.proto, containerPort: mapping.containerPort, target, allow: mapping.allow ?? [] });
   }
 
   async #closeAll(descriptors: readonly number[]): Promise<void> {
@@ -153,11 +150,21 @@ export class PortReservations {
     if (wanted.length === 0) return [];
     try {
       const fds = await this.#kernel.openSockets(wanted.map((w) => w.socket));
-      return fds.map((fd, i) => ({ fd, mapping: wanted[i]!.mappings[0]! }));
+      let at = 0;
+      return wanted.map(({ socket, mappings }) => {
+        const run = fds.slice(at, at + (socket.count ?? 1));
+        at += run.length;
+        return { fds: run, mapping: mappings[0]! };
+      });
     } catch (error) {
       if (!(error instanceof KernelError)) throw error;
-      if (wanted.length === 1) return this.#openDoubtful(wanted[0]!, error);
-      return this.#openHalves(wanted);
+      if (error.code === "EAFNOSUPPORT" && this.#ipv6) {
+        this.#ipv6 = false;
+        return this.#open(this.#sockets(wanted.flatMap((w) => w.mappings)));
+      }
+      if (wanted.length > 1) return this.#openHalves(wanted);
+      const [one] = wanted;
+      return (one!.socket.count ?? 1) > 1 ? this.#openHalves(halvesOf(one!)) : this.#openDoubtful(one!, error);
     }
   }
 
@@ -168,7 +175,7 @@ export class PortReservations {
     try {
       return [...first, ...(await this.#open(wanted.slice(middle)))];
     } catch (error) {
-      for (const { fd } of first) closeDescriptor(fd);
+      for (const { fds } of first) for (const fd of fds) closeDescriptor(fd);
       throw error;
     }
   }
@@ -181,12 +188,12 @@ export class PortReservations {
       try {
         return [...v4, ...(await this.#open([single(second)]))];
       } catch (reason) {
-        for (const { fd } of v4) closeDescriptor(fd);
+        for (const { fds } of v4) for (const fd of fds) closeDescriptor(fd);
         throw reason;
       }
     }
     const mapping = first!;
-    if (mapping.hostIp === "::" && (error.code === "EAFNOSUPPORT" || error.code === "EADDRNOTAVAIL")) {
+    if (mapping.hostIp === "::" && error.code === "EADDRNOTAVAIL") {
       this.#ipv6 = false;
       return [];
     }
@@ -200,15 +207,27 @@ export class PortReservations {
 
 /** As `allocatePorts` makes them: next to each other. */
 const areBothFamilies = (a: PortMapping, b: PortMapping): boolean =>
-  a.hostIp === "0.0.0.0" && b.hostIp === "::" && a.hostPort === b.hostPort && a.proto === b.proto;
+  a.hostIp === "0.0.0.0" && b.hostIp === "::" && a.hostPort === b.hostPort && a.proto === b.proto && a.count === b.count;
 
 const single = (mapping: PortMapping): Wanted => ({ socket: socketOf(mapping, false), mappings: [mapping] });
 
+function halvesOf({ mappings }: Wanted): readonly Wanted[] {
+  const count = mappings[0]!.count ?? 1;
+  const middle = count >> 1;
+  return [
+    [0, middle],
+    [middle, count - middle],
+  ].map(([from, n]) => {
+    const parts = mappings.map((m) => partOf(m, from!, n!));
+    return parts.length === 1 ? single(parts[0]!) : { socket: socketOf(parts[1]!, true), mappings: parts };
+  });
+}
+
 function socketOf(mapping: PortMapping, dualStack: boolean): SocketRequest {
-  const { proto: type, hostIp: address, hostPort: port } = mapping;
+  const { proto: type, hostIp: address, hostPort: port, count } = mapping;
+  const run = { ns: HOST_NS, type, address, port, ...(count === undefined ? {} : { count }), dualStack };
   // UDP sockets with SO_REUSEADDR may share a port, which is what a reservation is there to prevent.
-  if (type === "udp") return { ns: HOST_NS, type, address, port, dualStack };
-  return { ns: HOST_NS, type, address, port, dualStack, reuseAddress: true, backlog: BACKLOG };
+  return type === "udp" ? run : { ...run, reuseAddress: true, backlog: BACKLOG };
 }
 
 function mayTryAnother(request: PortRequest, mapping: PortMapping): boolean {

@@ -77,7 +77,8 @@ export class Nftables {
     this.forget(ns);
     const loaded = new Set(tables.filter(({ op }) => op.op === "put").map(({ table }) => tableId(table)));
     const riding = elements.filter(({ op, element }) => op.op === "put" && loaded.has(tableId(element)));
-    const along = riding.length <= ELEMENTS_WITH_TABLE ? riding : [];
+    const count = riding.reduce((sum, { element }) => sum + (element.count ?? 1), 0);
+    const along = count <= ELEMENTS_WITH_TABLE ? riding : [];
     const text = tables.map(tableText).join("") + along.map(({ element }) => addElement(element)).join("");
     if (this.#attempt(ns, text, "nft load") === undefined) {
       const done = new Set(along);

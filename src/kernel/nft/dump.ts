@@ -1,5 +1,5 @@
 import { bytesToIp } from "../../base/ip.js";
-import type { NftElement, NftFamily, NftTable, NftValue, NsRef } from "../../plan/objects.js";
+import { mergeRuns, type NftElement, type NftFamily, type NftTable, type NftValue, type NsRef } from "../../plan/objects.js";
 import { TABLE_COMMENT } from "../marks.js";
 import { addressBytes, type Values } from "../netlink/codec.js";
 import { NLM_F_DUMP, NLM_F_REQUEST } from "../netlink/constants.js";
@@ -131,6 +131,7 @@ export function dumpElements(socket: NetlinkSocket, ns: NsRef, set: SeenSet): Nf
       }
     },
   );
+  if (types.at(-1) === "inet_service") return mergeRuns(out);
   if (!(set.flags & NFT_SET_INTERVAL) || types.length !== 1) return out;
   return out.map((e) => ({ ...e, key: [withInterval(e.key[0]!, ends)] }));
 }

@@ -22,8 +22,8 @@ export interface ElementChange {
   readonly tolerant: boolean;
 }
 
-/** An attribute's length has 16 bits; elements in one message stay below that. */
-const MESSAGE_LIMIT = 48 * 1024;
+/** An attribute's length has 16 bits; elements in one message stay below that: none takes more than 256 bytes. */
+const ELEMENTS_PER_MESSAGE = 192;
 /** One transaction is one send; beyond this many bytes it becomes several. */
 const TRANSACTION_LIMIT = 4 * 1024 * 1024;
 
@@ -43,6 +43,8 @@ export function changeElements(socket: NetlinkSocket, changes: readonly ElementC
     element,
     tolerant,
     index,
+    from: 0,
+    count: element.count ?? 1,
     replaced: false,
   }));
   let grouped = true;
@@ -57,6 +59,7 @@ export function changeElements(socket: NetlinkSocket, changes: readonly ElementC
     if (grouped) {
       // A message with many elements does not tell which one is meant.
       grouped = false;
+      work = work.flatMap(singles);
       continue;
     }
     work = work.flatMap((item, i) => {
@@ -70,8 +73,14 @@ export function changeElements(socket: NetlinkSocket, changes: readonly ElementC
 
 interface Item extends ElementChange {
   readonly index: number;
+  /** Which of the elements of a run, and how many. */
+  readonly from: number;
+  readonly count: number;
   readonly replaced: boolean;
 }
+
+const singles = (item: Item): Item[] =>
+  item.count === 1 ? [item] : Array.from({ length: item.count }, (_, i) => ({ ...item, from: item.from + i, count: 1 }));
 
 function remedy(item: Item, why: Refused, failures: Map<number, Refused>): Item[] {
   if (item.action === "delete" && item.tolerant && why.errno === ENOENT) return [];
@@ -87,39 +96,56 @@ function remedy(item: Item, why: Refused, failures: Map<number, Refused>): Item[
 /** Refusals by position in `work`; -1: of the transaction itself. */
 function transact(socket: NetlinkSocket, work: readonly Item[], grouped: boolean): Map<number, Refused> {
   const out = new Map<number, Refused>();
+  const messages = grouped ? inMessages(work) : work.map((item, first) => ({ items: [item], first }));
   let at = 0;
-  while (at < work.length) {
-    const w = new Writer(Math.min(TRANSACTION_LIMIT, 256 + work.length * 96));
+  while (at < messages.length) {
+    const w = new Writer(Math.min(TRANSACTION_LIMIT, 256 + work.reduce((sum, { count }) => sum + count, 0) * 96));
     batchMark(w, NFNL_MSG_BATCH_BEGIN);
-    /** position in `work` of the first element of each message */
-    const firsts: number[] = [];
-    while (at < work.length && w.size < TRANSACTION_LIMIT) {
-      const count = grouped ? runLength(work, at) : 1;
-      firsts.push(at);
-      writeMessage(w, work, at, at + count);
-      at += count;
-    }
+    const begin = at;
+    while (at < messages.length && w.size < TRANSACTION_LIMIT) writeMessage(w, messages[at++]!.items);
     batchMark(w, NFNL_MSG_BATCH_END);
     if (w.size > 64 * 1024) enlargeSendBuffer(socket.fd, w.size * 2 + 4096);
-    for (const [index, why] of socket.request(w, w.count - 2)) out.set(firsts[index - 1] ?? -1, why);
+    for (const [index, why] of socket.request(w, w.count - 2)) out.set(messages[begin + index - 1]?.first ?? -1, why);
     if (out.size > 0) return out;
   }
   return out;
 }
 
-/** How many items from `at` on go into one message: same set, same action, and not too many bytes. */
-function runLength(work: readonly Item[], at: number): number {
-  const first = work[at]!;
-  let n = 1;
-  const limit = Math.floor(MESSAGE_LIMIT / 256);
-  while (at + n < work.length && n < limit) {
-    const next = work[at + n]!;
-    const { element: e } = next;
-    const { element: f } = first;
-    if (next.action !== first.action || e.set !== f.set || e.table !== f.table || e.family !== f.family) break;
-    n++;
+interface Message {
+  readonly items: readonly Item[];
+  /** Position in `work` of the first one */
+  readonly first: number;
+}
+
+/** Elements of one set and one action share messages, as many as fit; a long run takes several. */
+function inMessages(work: readonly Item[]): Message[] {
+  const out: Message[] = [];
+  let items: Item[] = [];
+  let room = 0;
+  for (const [first, item] of work.entries()) {
+    const before = items[0];
+    const { element: e } = item;
+    const same =
+      before !== undefined &&
+      before.action === item.action &&
+      before.element.set === e.set &&
+      before.element.table === e.table &&
+      before.element.family === e.family;
+    if (!same) room = 0;
+    for (let from = item.from, left = item.count; left > 0; ) {
+      if (room === 0) {
+        items = [];
+        out.push({ items, first });
+        room = ELEMENTS_PER_MESSAGE;
+      }
+      const count = Math.min(room, left);
+      items.push({ ...item, from, count });
+      from += count;
+      left -= count;
+      room -= count;
+    }
   }
-  return n;
+  return out;
 }
 
 function batchMark(w: Writer, type: number): void {
@@ -131,8 +157,8 @@ function batchMark(w: Writer, type: number): void {
 }
 
 /** Written out attribute by attribute, not by the table: this runs once per element of a set of 10,000. */
-function writeMessage(w: Writer, work: readonly Item[], from: number, to: number): void {
-  const { action, element } = work[from]!;
+function writeMessage(w: Writer, items: readonly Item[]): void {
+  const { action, element } = items[0]!;
   w.message(
     action === "add" ? NFT_MSG_NEWSETELEM : NFT_MSG_DELSETELEM,
     NLM_F_REQUEST | (action === "add" ? NLM_F_CREATE : 0),
@@ -143,18 +169,18 @@ function writeMessage(w: Writer, work: readonly Item[], from: number, to: number
       text(w, 1, element.table);
       text(w, 2, element.set);
       const list = w.beginAttribute(3 | NLA_F_NESTED);
-      for (let i = from; i < to; i++) writeElement(w, work[i]!);
+      for (const item of items) for (let i = 0; i < item.count; i++) writeElement(w, item, item.from + i);
       w.endAttribute(list);
     },
   );
 }
 
 /** NFTA_LIST_ELEM { NFTA_SET_ELEM_KEY, NFTA_SET_ELEM_DATA, NFTA_SET_ELEM_USERDATA } */
-function writeElement(w: Writer, { action, element }: Item): void {
+function writeElement(w: Writer, { action, element }: Item, by: number): void {
   const start = w.beginAttribute(1 | NLA_F_NESTED);
-  data(w, 1, element.key);
+  data(w, 1, element.key, by);
   if (action === "add") {
-    if (element.data !== undefined) data(w, 2, element.data);
+    if (element.data !== undefined) data(w, 2, element.data, by);
     if (element.comment !== undefined) {
       // libnftnl's user data: type 0 (a comment), length, text with its end mark.
       const comment = w.beginAttribute(6);
@@ -167,7 +193,7 @@ function writeElement(w: Writer, { action, element }: Item): void {
   w.endAttribute(start);
 }
 
-function data(w: Writer, type: number, values: NftElement["key"]): void {
+function data(w: Writer, type: number, values: NftElement["key"], by: number): void {
   const outer = w.beginAttribute(type | NLA_F_NESTED);
   const [first] = values;
   if (first?.type === "verdict") {
@@ -180,7 +206,7 @@ function data(w: Writer, type: number, values: NftElement["key"]): void {
     w.endAttribute(nest);
   } else {
     const inner = w.beginAttribute(1);
-    writeValues(w, values);
+    writeValues(w, values, by);
     w.endAttribute(inner);
   }
   w.endAttribute(outer);

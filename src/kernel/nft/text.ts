@@ -1,5 +1,5 @@
 import { macToBytes, parseIp } from "../../base/ip.js";
-import type { NftElement, NftTable, NftValue } from "../../plan/objects.js";
+import { elementsOf, type NftElement, type NftTable, type NftValue } from "../../plan/objects.js";
 import { tableComment } from "../marks.js";
 import { countText } from "./count.js";
 import { ipv4Number, parseVerdict } from "./values.js";
@@ -22,7 +22,15 @@ export function elementFault(e: NftElement): string | undefined {
   if (e.key.length === 0 || (e.data !== undefined && e.data.length === 0)) return "an element needs values";
   const wrong = e.key.find((v) => !valueOk(v)) ?? e.data?.find((v) => !valueOk(v));
   if (wrong !== undefined) return `not a value of type ${wrong.type}: ${String(wrong.value)}`;
+  if (e.count !== undefined && !runOk(e)) return `not a run: ${e.count} elements`;
   return undefined;
+}
+
+function runOk(e: NftElement): boolean {
+  const [port, target] = [e.key.at(-1), e.data?.at(-1)];
+  const fits = (v: NftValue) => v.type === "inet_service" && v.value + e.count! - 1 <= 65_535;
+  if (!Number.isInteger(e.count) || e.count! < 1 || port === undefined || !fits(port)) return false;
+  return target === undefined || target.type !== "inet_service" || fits(target);
 }
 
 function valueOk(v: NftValue): boolean {
@@ -59,12 +67,12 @@ function addressesOk(text: string, type: "ipv4_addr" | "ipv6_addr"): boolean {
 const isFamily = (text: string, type: "ipv4_addr" | "ipv6_addr"): boolean =>
   parseIp(text) !== undefined && text.includes(":") === (type === "ipv6_addr");
 
-/** `10.0.0.1 . 80 comment "web" : 172.17.0.2 . 8080` */
+/** `10.0.0.1 . 80 comment "web" : 172.17.0.2 . 8080`; of a run the first and how many follow. */
 export function elementText(e: NftElement): string {
   const key = e.key.map(valueText).join(" . ");
   const comment = e.comment === undefined ? "" : ` comment "${e.comment}"`;
   const data = e.data === undefined ? "" : ` : ${e.data.map(valueText).join(" . ")}`;
-  return `${key}${comment}${data}`;
+  return `${key}${comment}${data}${e.count === undefined ? "" : ` and ${e.count - 1} more`}`;
 }
 
 function valueText(v: NftValue): string {
@@ -72,9 +80,12 @@ function valueText(v: NftValue): string {
   return String(v.value);
 }
 
-export const addElement = (e: NftElement): string => `add element ${e.family} ${e.table} ${e.set} { ${elementText(e)} }\n`;
+export const addElement = (e: NftElement): string =>
+  `add element ${e.family} ${e.table} ${e.set} { ${elementsOf(e).map(elementText).join(", ")} }\n`;
 export const deleteElement = (e: NftElement): string =>
-  `delete element ${e.family} ${e.table} ${e.set} { ${e.key.map(valueText).join(" . ")} }\n`;
+  `delete element ${e.family} ${e.table} ${e.set} { ${elementsOf(e)
+    .map(({ key }) => key.map(valueText).join(" . "))
+    .join(", ")} }\n`;
 
 export function tableFault(t: NftTable): string | undefined {
   if (!NAME.test(t.table)) return "the name of the table is not allowed";

@@ -89,12 +89,17 @@ const padded = (size: number): number => (size + 3) & ~3;
 export const isSingle = (v: NftValue): boolean =>
   (v.type !== "ipv4_addr" && v.type !== "ipv6_addr") || !(v.value.includes("/") || v.value.includes("-"));
 
-/** The bytes of a key or of map data: one value as it is, several each padded to four bytes. They have been checked (text.ts). */
-export function writeValues(w: Writer, values: readonly NftValue[]): void {
-  for (const v of values) {
+/**
+ * The bytes of a key or of map data: one value as it is, several each padded to four bytes. They have been checked (text.ts). `by` goes onto
+ * a port at the end.
+ */
+export function writeValues(w: Writer, values: readonly NftValue[], by: number): void {
+  for (let i = 0; i < values.length; i++) {
+    const v = values[i]!;
     if (v.type === "verdict") continue;
     const codec = TYPES[v.type];
-    codec.write(w, v.value);
+    if (v.type === "inet_service") w.be16(i === values.length - 1 ? v.value + by : v.value);
+    else codec.write(w, v.value);
     if (values.length > 1 && codec.size & 3) w.zeros(4 - (codec.size & 3));
   }
 }
