@@ -7,6 +7,7 @@ import { Etcd3 } from "etcd3";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { openEtcdCluster } from "../../src/cluster/etcd.js";
 import { type Cluster, ClusterConflict, ClusterUnavailable } from "../../src/cluster/index.js";
+import { encodeEndpoint } from "../../src/cluster/values.js";
 import type { Endpoint, Network } from "../../src/model/network.js";
 import type { Change } from "../../src/model/state.js";
 
@@ -255,5 +256,25 @@ describe("two hosts and one etcd", () => {
     await eventually(() => a.cluster.available, 15_000);
     await b.cluster.removeEndpoint("n1", "e8");
     await eventually(() => a.lost.includes("e8"));
+  });
+
+  test("a store larger than one message of gRPC is read whole", async () => {
+    const etcdClient = new Etcd3({ hosts: `http://127.0.0.1:${client}` });
+    const names = Array.from({ length: 4_500 }, (_, i) => `p${i}`);
+    for (let from = 0; from < names.length; from += 100) {
+      const puts = names.slice(from, from + 100).map((id) => {
+        const e = endpoint(id, "node9", id, `10.9.${Number(id.slice(1)) >> 8}.${Number(id.slice(1)) & 255}`);
+        return etcdClient.put(`/docker/network/v1.0/endpoint/n1/${id}`).value(encodeEndpoint(e, "10.0.0.9"));
+      });
+      await etcdClient
+        .if("/docker/network/v1.0/schema", "Version", ">", 0)
+        .then(...puts)
+        .commit();
+    }
+    etcdClient.close();
+    const c = await host("3");
+    expect(c.cluster.available).toBe(true);
+    expect(names.filter((id) => !c.seen.has(`endpoint:${id}`))).toEqual([]);
+    await c.cluster.close();
   });
 });
