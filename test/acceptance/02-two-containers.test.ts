@@ -198,11 +198,11 @@ describe("the path of a ping, watched on the ports of docker0", () => {
     const watchers = Object.entries(ports).map(([name, port]) => {
       const watcher = lab.host.spawn("tcpdump", ["-lnni", port, "arp or icmp"]);
       seen[name] = "";
-      watcher.stdout!.setEncoding("utf8").on("data", (text: string) => {
+      watcher.stdout.setEncoding("utf8").on("data", (text: string) => {
         seen[name] += text;
       });
       const listening = new Promise<void>((ready) =>
-        watcher.stderr!.on("data", (text: Buffer) => text.includes("listening on") && ready()),
+        watcher.stderr.on("data", (text: Buffer) => text.includes("listening on") && ready()),
       );
       return { watcher, listening };
     });

@@ -201,13 +201,13 @@ export class Lab {
     this.#services.push(child);
     let rest = "";
     let ready = false;
-    child.stdout!.setEncoding("utf8").on("data", (chunk: string) => {
+    child.stdout.setEncoding("utf8").on("data", (chunk: string) => {
       const lines = (rest + chunk).split("\n");
       rest = lines.pop()!;
       log.push(...lines);
       ready ||= lines.includes("ready");
     });
-    child.stderr!.pipe(process.stderr);
+    child.stderr.pipe(process.stderr);
     for (let tries = 0; !ready; tries++) {
       if (tries > 200 || child.exitCode !== null) throw new Error(`the service in ${space.name} did not start`);
       await sleep(50);

@@ -67,6 +67,8 @@ function addressesOf(name) {
   return name === "big.lab" ? Array.from({ length: 60 }, (_, n) => `203.0.113.${n + 1}`) : [];
 }
 
+process.stdin.resume().on("end", () => process.exit()); // whoever has started this is no more
+
 const opened = (open) => new Promise((resolve) => open(resolve));
 await Promise.all([
   opened((done) => http.listen(8080, ip, done)),

@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { type ChildProcessWithoutNullStreams, spawn, spawnSync } from "node:child_process";
 import { statSync } from "node:fs";
 import { must, type Ran, type RunOptions, run } from "./run.js";
 
@@ -32,9 +32,9 @@ export class Space {
     return must(`${commandLine} in ${this.name}`, this.run(program!, args, options));
   }
 
-  /** A program that runs on in here until it is killed. */
-  spawn(program: string, args: readonly string[]): ChildProcess {
-    return spawn("nsenter", [`--net=${this.path}`, "--", program, ...args], { stdio: ["ignore", "pipe", "pipe"] });
+  /** A program that runs on in here until it is killed; its stdin ends when the test process does. */
+  spawn(program: string, args: readonly string[]): ChildProcessWithoutNullStreams {
+    return spawn("nsenter", [`--net=${this.path}`, "--", program, ...args], { stdio: "pipe" });
   }
 
   async pings(address: string, waitSeconds = 2): Promise<boolean> {
