@@ -146,8 +146,16 @@ const endpoint = (id: string, node: string, name: string, ipv4: string): Endpoin
   node,
   sequence: 1,
 });
-const put = (h: Host, e: Endpoint): Promise<void> =>
-  h.cluster.commit([{ kind: "endpoint", id: e.id, value: e }]).then(() => void h.own.set(e.id, e));
+/** As the engine does it: the model has the endpoint before the store is asked, and gives it up when that refuses. */
+async function put(h: Host, e: Endpoint): Promise<void> {
+  h.own.set(e.id, e);
+  try {
+    await h.cluster.commit([{ kind: "endpoint", id: e.id, value: e }]);
+  } catch (error) {
+    h.own.delete(e.id);
+    throw error;
+  }
+}
 const change = (n: Network): Change => ({ kind: "network", id: n.id, value: n });
 
 describe("two hosts and one etcd", () => {
