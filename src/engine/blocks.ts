@@ -14,3 +14,14 @@ export async function withBlocks(ctx: EngineContext, network: Network, join: Joi
   });
   return { ...join, within: own };
 }
+
+/** To be asked in the tick of the decision: others may have taken what was free when the blocks were claimed. */
+export function haveRoom(ctx: EngineContext, joins: readonly JoinRequest[]): boolean {
+  const { cluster } = ctx;
+  if (cluster === undefined) return true;
+  return joins.every((join) => {
+    if (join.within === undefined || join.request.ipv4 !== undefined || join.request.ipv6 !== undefined) return true;
+    const decision = claimBlocks(ctx.state, join.network, cluster.nodeId);
+    return !decision.ok || decision.value.changes.length === 0;
+  });
+}

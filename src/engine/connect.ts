@@ -15,7 +15,7 @@ import {
   setPorts,
 } from "../model/index.js";
 import type { PortBindings } from "../model/ports.js";
-import { withBlocks } from "./blocks.js";
+import { haveRoom, withBlocks } from "./blocks.js";
 import { remoteEndpoints, retryOnConflict } from "./cluster-link.js";
 import type { EngineContext } from "./context.js";
 import type { EndpointSettings } from "./contract.js";
@@ -44,11 +44,11 @@ export async function connect(
     const networks = [...container.networks.filter((r) => !meansNetwork(ctx, r, network)), request];
     const changed: Container = { ...container, networks };
     if (!isRunning(container)) return ctx.committer.commit([{ kind: "container", id, value: changed }]);
-    await retryOnConflict(async () =>
-      joinRunning(ctx, names, container, await withBlocks(ctx, network, joinRequest(container, network, request)), [
-        { kind: "container", id, value: changed },
-      ]),
-    );
+    await retryOnConflict(async () => {
+      let join = await withBlocks(ctx, network, joinRequest(container, network, request));
+      while (!haveRoom(ctx, [join])) join = await withBlocks(ctx, network, join);
+      await joinRunning(ctx, names, container, join, [{ kind: "container", id, value: changed }]);
+    });
     await settleGateway(ctx, names, id);
   });
 }

@@ -16,7 +16,7 @@ import {
   sandboxOfContainer,
   setPorts,
 } from "../model/index.js";
-import { withBlocks } from "./blocks.js";
+import { haveRoom, withBlocks } from "./blocks.js";
 import { newId } from "./clock.js";
 import { retryOnConflict } from "./cluster-link.js";
 import { networkEvent } from "./container-events.js";
@@ -77,6 +77,7 @@ async function joinOnce(ctx: EngineContext, names: NamesService, container: Cont
     const gateway = await gatewayNetwork(ctx, async (r) => (await makeNetwork(ctx, names, r)).network);
     joins.push(gatewayJoin(gateway, sandbox.id, exposedPorts(container)));
   }
+  if (!haveRoom(ctx, joins)) return joinOnce(ctx, names, container);
   const request: AttachRequest = {
     containerId: container.id,
     containerName: container.name,

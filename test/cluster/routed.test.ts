@@ -159,4 +159,14 @@ describe("a routed network", () => {
     expect(await mtu("a-tun")).toBe("1450");
     expect((await a!.space.out("ip -o link")).match(/lsv-/g)).toHaveLength(1);
   });
+
+  test("takes another block when many containers start at once and the first one is full", async () => {
+    await a!.network("many", { Driver: "routed", IPAM: { Config: [{ Subnet: "10.60.0.0/24" }] } });
+    const names = Array.from({ length: 70 }, (_, i) => `m${i}`);
+    await Promise.all(names.map((name) => a!.run(name, { network: "many", command: ["sleep", "1000"] })));
+    const addresses = await Promise.all(names.map((name) => a!.address4(name, "many")));
+    expect(new Set(addresses).size).toBe(70);
+    expect([...(await lab.stored()).keys()].filter((key) => /\/block\/.*10\.60/.test(key))).toHaveLength(2);
+    await Promise.all(names.map((name) => a!.remove(name)));
+  }, 120_000);
 });
