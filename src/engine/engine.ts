@@ -29,7 +29,7 @@ import { createNodes } from "./nodes.js";
 import { PortReservations } from "./ports/index.js";
 import { isRunning } from "./resolve.js";
 import { recover } from "./startup.js";
-import { followUplink, underlayOf, uplinkMtu } from "./uplink.js";
+import { closesForwarding, FORWARDING, followHost, hostFacts, underlayOf } from "./uplink.js";
 import { createVolumes } from "./volumes.js";
 import { Waiters } from "./waiters.js";
 
@@ -68,11 +68,14 @@ export async function startEngine(parts: EngineParts): Promise<Engine> {
   const link = new ClusterLink(state);
   const cluster = await parts.cluster?.open(id, link);
   const store: Store = cluster === undefined ? parts.store : new SharedStore(parts.store, cluster, state);
-  const mtu = await uplinkMtu(kernel);
+  const { uplinkMtu: mtu, foreignBridges } = await hostFacts(kernel);
+  const forwarding = closesForwarding(state.meta.get(FORWARDING));
   const driverContext: DriverContext = {
     instance: parts.instance,
     uplinkMtu: parts.options.bridge.mtu ?? mtu,
     hostHasIPv6: parts.hostHasIPv6,
+    foreignBridges,
+    closeForeignForwarding: forwarding.closed && !foreignBridges,
     ...(parts.cluster === undefined ? {} : { nodeId: id, ...(await underlayOf(kernel, parts.cluster.address)) }),
   };
   const converger = new Converger({ state, kernel, log, context: driverContext });
@@ -102,6 +105,8 @@ export async function startEngine(parts: EngineParts): Promise<Engine> {
   };
   if (state.meta.get("engine-id") === undefined)
     await committer.commit([{ kind: "meta", id: "engine-id", value: { id: "engine-id", value: id } }]);
+  if (forwarding.record !== undefined)
+    await committer.commit([{ kind: "meta", id: FORWARDING, value: { id: FORWARDING, value: forwarding.record } }]);
   const names = new NamesService(ctx, parts.startDns);
   const waiters = new Waiters();
   const attachments = new Attachments();
@@ -116,7 +121,7 @@ export async function startEngine(parts: EngineParts): Promise<Engine> {
   const stopResolv = watchHostResolv((resolv) => {
     names.setHostUpstreams(resolv.nameservers).catch((error: unknown) => log.error("host resolvers", { error: textOf(error) }));
   });
-  const stopUplink = parts.options.bridge.mtu === undefined ? followUplink(ctx) : () => undefined;
+  const stopUplink = followHost(ctx, { fixedMtu: parts.options.bridge.mtu !== undefined });
   let closing: Promise<void> | undefined;
   const containers = createContainers({ ctx, names, volumes, lifecycle, ending, waiters, attachments, execs });
 

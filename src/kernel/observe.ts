@@ -157,6 +157,7 @@ export function hostLinks({ pool, groups }: ObserveContext): HostLink[] {
     type: link.kind !== "" ? link.kind : link.index === LOOPBACK_IFINDEX ? "loopback" : "ether",
     mac: link.values.IFLA_ADDRESS ?? "",
     ours: link.group === groups.own || link.group === groups.peer,
+    ...(link.values.IFLA_MASTER === undefined ? {} : { master: link.values.IFLA_MASTER }),
     addresses: addresses.filter((address) => address.index === link.index).map((address) => address.object.address),
   }));
 }

@@ -54,6 +54,8 @@ export interface HostLink {
   readonly type: string;
   readonly mac: string;
   readonly ours: boolean;
+  /** Index of the bridge that it is a port of. */
+  readonly master?: number;
   readonly addresses: readonly string[];
 }
 
