@@ -84,10 +84,12 @@ function renderEndpointSettings(container: Container, { network, endpoint, reque
 }
 
 function renderIpamConfig(request: NamedEndpoint["request"]): object | null {
-  if (request === undefined || (request.ipv4 === undefined && request.ipv6 === undefined)) return null;
+  if (request === undefined) return null;
+  if (request.ipv4 === undefined && request.ipv6 === undefined && request.linkLocalIps === undefined) return null;
   return {
     ...(request.ipv4 !== undefined && { IPv4Address: request.ipv4 }),
     ...(request.ipv6 !== undefined && { IPv6Address: request.ipv6 }),
+    ...(request.linkLocalIps !== undefined && { LinkLocalIPs: request.linkLocalIps }),
   };
 }
 

@@ -1,4 +1,4 @@
-import { availableParallelism } from "node:os";
+import { availableParallelism, cpus as processors } from "node:os";
 import { refuse } from "../base/errors.js";
 import { parseIp } from "../base/ip.js";
 import type { ContainerConfig, HostConfig } from "../model/container.js";
@@ -32,6 +32,7 @@ export function validateHostConfig(host: HostConfig): void {
   validateRestartPolicy(host);
   validateResources(host);
   validateNames(host);
+  validateRuntime(host);
 }
 
 /** "80/tcp" → host addresses and ports (or ranges, or nothing: the engine chooses). */
@@ -106,6 +107,30 @@ function validateResources(host: HostConfig): void {
   if (host.CpuPeriod !== 0 && (host.CpuPeriod < 1000 || host.CpuPeriod > 1_000_000))
     refuse(400, "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)");
   if (host.CpuQuota > 0 && host.CpuQuota < 1000) refuse(400, "CPU cfs quota can not be less than 1ms (i.e. 1000)");
+  validateCpuset(host.CpusetCpus);
+}
+
+/** "0-2,4": of the processors that are there. */
+function validateCpuset(text: string): void {
+  if (text === "") return;
+  if (!/^\d{1,4}(-\d{1,4})?(,\d{1,4}(-\d{1,4})?)*$/.test(text)) refuse(400, `Invalid value ${text} for cpuset cpus`);
+  const last = processors().length - 1;
+  if (text.split(/[,-]/).some((n) => Number(n) > last))
+    refuse(400, `Requested CPUs are not available - requested ${text}, available: ${last === 0 ? "0" : `0-${last}`}`);
+}
+
+const securityOptions = ["label", "apparmor", "seccomp", "no-new-privileges", "systempaths", "writable-cgroups"];
+/** Names by which clients ask for the runtime that there is. */
+const runtimes = ["", "crun", "runc", "io.containerd.runc.v2"];
+
+/** What would be left undone in silence otherwise: Docker 20.10's texts. */
+function validateRuntime(host: HostConfig): void {
+  if (!runtimes.includes(host.Runtime ?? "")) refuse(400, `Unknown runtime specified ${host.Runtime}`);
+  for (const option of host.SecurityOpt ?? []) {
+    if (option === "no-new-privileges" || option === "disable") continue;
+    if (!/[=:]/.test(option)) refuse(400, `invalid --security-opt 1: ${JSON.stringify(option)}`);
+    if (!securityOptions.includes(option.split(/[=:]/)[0]!)) refuse(400, `invalid --security-opt 2: ${JSON.stringify(option)}`);
+  }
 }
 
 const logDrivers = ["json-file", "k8s-file", "local", "journald", "passthrough", "none"];

@@ -1,5 +1,6 @@
 import { accessSync, constants, readFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
+import { mountMissingCgroups } from "./cgroup-mounts.js";
 
 /** What this machine offers for running containers. Read once, at start. */
 export interface Host {
@@ -29,6 +30,7 @@ export function detectHost(options: { readonly runtime?: "crun" | "runc" } = {})
   if (conmon === undefined) throw new Error("conmon is not installed (apt-get install conmon)");
   const crun = findProgram("crun");
   const runc = findProgram("runc");
+  mountMissingCgroups();
   const { layout, unified } = readCgroupLayout(readFileSync("/proc/self/mountinfo", "utf8"));
   const hybrid = layout.version === "1" && unified !== undefined && hasControllers(unified);
   const chosen = options.runtime === "runc" ? (runc ?? crun) : (crun ?? runc);

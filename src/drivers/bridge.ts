@@ -96,6 +96,9 @@ export function interfaceObjects(
     out.push(addressOf(ns, dev, address, pool));
     if (isDefault) out.push({ kind: "route", ns, dst: pool.family === 4 ? "0.0.0.0/0" : "::/0", via: pool.gateway, dev });
   }
+  for (const address of endpoint.linkLocalIps ?? [])
+    if (!address.includes(":")) out.push({ kind: "addr", ns, dev, address: `${address}/16`, broadcast: "169.254.255.255" });
+    else if (ipv6 !== undefined) out.push({ kind: "addr", ns, dev, address: `${address}/64` });
   return out;
 }
 
@@ -105,7 +108,11 @@ function endpointSysctls(endpoint: Endpoint, ns: string): KernelObject[] {
   if (text === undefined) return [];
   return text.split(",").flatMap((item): KernelObject[] => {
     const eq = item.indexOf("=");
-    const key = item.slice(0, eq).trim().replace("IFNAME", endpoint.ifname.replaceAll(".", "/"));
+    // In `--network name=…,driver-opt=…` the docker CLI makes all of it lower case.
+    const key = item
+      .slice(0, eq)
+      .trim()
+      .replace(/(?<=\.)IFNAME(?=\.)/i, endpoint.ifname.replaceAll(".", "/"));
     return eq > 0 && /^net\.[A-Za-z0-9_./-]+$/.test(key) ? [{ kind: "sysctl", ns, key, value: item.slice(eq + 1).trim() }] : [];
   });
 }

@@ -118,8 +118,10 @@ export function portSources(endpoint: Endpoint, comment: string): NftElement[] {
     element("bridge", "ports", [port], undefined, comment),
     element("bridge", "macs", [port, mac], undefined, comment),
   ];
-  if (endpoint.ipv4 !== undefined) objects.push(element("bridge", "source4", [port, mac, ip(endpoint.ipv4)], undefined, comment));
-  for (const address of [endpoint.ipv6, linkLocal(endpoint.mac)]) {
+  const added = endpoint.linkLocalIps ?? [];
+  for (const address of [endpoint.ipv4, ...added.filter((a) => !a.includes(":"))])
+    if (address !== undefined) objects.push(element("bridge", "source4", [port, mac, ip(address)], undefined, comment));
+  for (const address of [endpoint.ipv6, linkLocal(endpoint.mac), ...added.filter((a) => a.includes(":"))]) {
     if (address === undefined) continue;
     objects.push(element("bridge", "source6", [port, mac, ip(address)], undefined, comment));
     objects.push(element("bridge", "target6", [port, mac, integer128(address)], undefined, comment));

@@ -1,6 +1,8 @@
 import { refuse } from "../base/errors.js";
+import { parseIp, parsePrefix, prefixContains } from "../base/ip.js";
 import type { ContainerConfig, EndpointRequest, HostConfig, ImageRuntimeConfig } from "../model/container.js";
 import type { EndpointSettings } from "./contract.js";
+import { signalNumber } from "./signals.js";
 
 /** The container's configuration over the image's: what the user left out comes from the image. */
 export function mergeImageConfig(config: ContainerConfig, image: ImageRuntimeConfig): ContainerConfig {
@@ -58,6 +60,7 @@ function mergeHealthcheck(
 
 /** What Docker refuses at create because two options contradict each other. */
 export function checkConflicts(config: ContainerConfig, hostConfig: HostConfig): void {
+  if (config.StopSignal) signalNumber(config.StopSignal);
   const mode = hostConfig.NetworkMode;
   const some = (list: readonly unknown[] | null | undefined) => (list ?? []).length > 0;
   if (mode.startsWith("container:")) {
@@ -132,7 +135,18 @@ export function endpointRequest(network: string, s: EndpointSettings | null): En
   };
   if (s?.IPAMConfig?.IPv4Address) request.ipv4 = s.IPAMConfig.IPv4Address;
   if (s?.IPAMConfig?.IPv6Address) request.ipv6 = s.IPAMConfig.IPv6Address;
+  const linkLocal = (s?.IPAMConfig?.LinkLocalIPs ?? []).map(linkLocalIp);
+  if (linkLocal.length > 0) request.linkLocalIps = linkLocal;
   if (s?.MacAddress) request.macAddress = s.MacAddress;
   if (s?.GwPriority) request.gatewayPriority = s.GwPriority;
   return request;
 }
+
+function linkLocalIp(text: string): string {
+  const address = parseIp(text);
+  if (address === undefined || !LINK_LOCAL.some((prefix) => prefixContains(prefix, address)))
+    return refuse(400, `invalid link-local IP address: ${text}`);
+  return address;
+}
+
+const LINK_LOCAL = ["169.254.0.0/16", "fe80::/10"].map((text) => parsePrefix(text)!);

@@ -95,7 +95,7 @@ export class Execs {
       exec.running = false;
       // Docker's code for every command that could not be started in a container that runs.
       exec.exitCode ??= 126;
-      if (options.detach || !(error instanceof RefusalError) || error.status !== 400) throw error;
+      if (options.detach || !(error instanceof RefusalError) || ![400, 500].includes(error.status)) throw error;
       // The client has asked for a stream: it gets the reason on it, and the exit code from inspect.
       return endedSession(`${error.message}\r\n`);
     }

@@ -110,6 +110,8 @@ export interface EndpointRequest {
   links: string[] | null;
   ipv4?: string;
   ipv6?: string;
+  /** `--link-local-ip`: further addresses of 169.254.0.0/16 or fe80::/10 */
+  linkLocalIps?: string[];
   macAddress?: string;
   driverOpts: Record<string, string> | null;
   gatewayPriority?: number;

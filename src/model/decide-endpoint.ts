@@ -88,6 +88,7 @@ export function attach(state: ModelState, request: AttachRequest): Result<Endpoi
       ports: join.ports,
       exposedPorts: join.exposedPorts,
       driverOpts: join.request.driverOpts ?? {},
+      ...(join.request.linkLocalIps === undefined ? {} : { linkLocalIps: join.request.linkLocalIps }),
       sequence: request.sequence + i,
     };
     if (network.driver === "host" || network.driver === "null") {

@@ -82,6 +82,8 @@ export interface Endpoint {
   readonly mac: string;
   readonly ipv4?: string;
   readonly ipv6?: string;
+  /** `--link-local-ip`: on the interface, besides its address; not in any pool */
+  readonly linkLocalIps?: readonly string[];
   /** Inside the container: eth0, eth1 … */
   readonly ifname: string;
   /** On the host: "veth" and 7 hex digits */
