@@ -7,7 +7,7 @@ import { Lab } from "../lib/lab.js";
 import { eventually, type Ran, sleep } from "../lib/run.js";
 
 /** How often the same file is brought up and down: COMPOSE_LOOPS, or 50 with FULL=1. */
-const loops = Number(process.env.COMPOSE_LOOPS ?? (process.env.FULL === "1" ? 50 : 10));
+const loops = Number(process.env.COMPOSE_LOOPS ?? (process.env.FULL === "1" ? 50 : 5));
 
 const file = `version: "2.4"
 services:
