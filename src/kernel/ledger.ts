@@ -8,10 +8,13 @@ export class Ledger {
   /** "ns|name" of the far end of a veth pair → the pair */
   readonly #peers = new Map<string, Link>();
   readonly #byNs = new Map<NsRef, Map<string, Map<string, KernelObject>>>();
+  /** Namespaces that have or had neighbours or FDB entries of ours */
+  readonly #neighboured = new Set<NsRef>();
 
   put(o: KernelObject): void {
     if (o.kind === "sysctl" || o.kind === "nftElement") return;
     const [ns, dev] = place(o);
+    if (o.kind === "neigh" || o.kind === "fdb") this.#neighboured.add(ns);
     const devices = this.#byNs.get(ns) ?? new Map<string, Map<string, KernelObject>>();
     this.#byNs.set(ns, devices);
     const objects = devices.get(dev) ?? new Map<string, KernelObject>();
@@ -23,6 +26,7 @@ export class Ledger {
   remove(o: KernelObject): void {
     if (o.kind === "netns") {
       this.#byNs.delete(o.name);
+      this.#neighboured.delete(o.name);
       return;
     }
     const [ns, dev] = place(o);
@@ -46,6 +50,11 @@ export class Ledger {
   linkAt(ns: NsRef, name: string): Link | undefined {
     const link = this.get(ns, name, `link|${ns}|${name}`);
     return link?.kind === "link" ? link : this.#peers.get(`${ns}|${name}`);
+  }
+
+  /** May neighbours or FDB entries be expected in this namespace? */
+  hasNeighbours(ns: NsRef): boolean {
+    return this.#neighboured.has(ns);
   }
 
   /** Is anything expected in this namespace? */

@@ -129,7 +129,8 @@ function observeSysctls(pool: NamespacePool, names: readonly NsRef[], wanted: re
 }
 
 const [major = 0, minor = 0] = release().split(".").map(Number);
-const addressesHaveProtocol = major > 5 || (major === 5 && minor >= 18);
+/** Linux 5.18: before, an address does not say who made it. */
+export const addressesHaveProtocol = major > 5 || (major === 5 && minor >= 18);
 
 /** The main tables of both families, unicast routes. */
 export function hostRoutes({ pool }: ObserveContext): HostRoute[] {

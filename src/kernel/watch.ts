@@ -3,10 +3,12 @@ import { HOST_NS, type KernelObject, type Link, type NsRef, objectKey } from "..
 import type { Drift } from "../plan/port.js";
 import type { ApplyContext } from "./apply.js";
 import { nsidOf } from "./link-pairs.js";
+import { eachAttribute } from "./netlink/codec.js";
 import { NETLINK_NETFILTER, NETLINK_ROUTE } from "./netlink/constants.js";
 import { MulticastSocket } from "./netlink/multicast.js";
 import type { Visit } from "./netlink/socket.js";
 import { NFNLGRP_NFTABLES } from "./nft/tables.js";
+import { addressesHaveProtocol } from "./observe.js";
 import { readAddr } from "./rtnl/addr.js";
 import {
   RTM_DELADDR,
@@ -117,7 +119,7 @@ export class Watcher {
 
   #visit(nsid: number | undefined, m: Message): void {
     if (nsid === undefined) {
-      if (m.type === RTM_DELNSID) this.#nsids.clear();
+      if (m.type === RTM_DELNSID) this.#nsids.delete(numberOf(m));
       else this.#notice(HOST_NS, m);
       return;
     }
@@ -135,23 +137,27 @@ export class Watcher {
   #notice(ns: NsRef, m: Message): void {
     const { type, bytes, start, end } = m;
     switch (type) {
+      // Of what is nobody's concern no name is asked for: such a question waits for the kernel as long as it removes links, 20 ms.
       case RTM_NEWLINK:
       case RTM_DELLINK:
-        this.#noticeLink(ns, readLink(bytes, start, end));
+        this.#noticeLink(ns, readLink(bytes, start, end), type === RTM_DELLINK);
         return;
       case RTM_NEWADDR:
       case RTM_DELADDR: {
+        if (addressesHaveProtocol && !readAddr(bytes, start, end, ns, "?").ours) return;
         const seen = readAddr(bytes, start, end, ns, this.#nameOf(ns, bytes.readUInt32LE(start + 4)));
         this.#noticeObject(seen.object, { ours: seen.ours, gone: type === RTM_DELADDR });
         return;
       }
       case RTM_NEWROUTE:
       case RTM_DELROUTE: {
+        if (!readRoute(bytes, start, end, ns, () => "?")?.ours) return;
         const seen = readRoute(bytes, start, end, ns, (index) => this.#nameOf(ns, index));
         if (seen?.ours) this.#noticeObject(seen.object, { ours: true, gone: type === RTM_DELROUTE });
         return;
       }
       case RTM_DELNEIGH: {
+        if (!this.#context.ledger.hasNeighbours(ns)) return;
         const nameOf = (index: number) => this.#nameOf(ns, index);
         const object = readNeigh(bytes, start, end, ns, nameOf)?.object ?? readFdbKey(bytes, start, end, ns, nameOf);
         if (object !== undefined) this.#noticeObject(object, { ours: false, gone: true });
@@ -160,10 +166,10 @@ export class Watcher {
     }
   }
 
-  #noticeLink(ns: NsRef, seen: SeenLink): void {
+  #noticeLink(ns: NsRef, seen: SeenLink, gone: boolean): void {
     const { groups, ledger } = this.#context;
     const known = ledger.linkAt(ns, seen.name);
-    if (known === undefined && seen.group !== groups.own) return;
+    if (known === undefined && (gone || seen.group !== groups.own)) return;
     this.#links.set(`${ns}|${seen.name}`, { ns, name: seen.name });
     this.#arm();
   }
@@ -267,6 +273,15 @@ export class Watcher {
       return "?";
     }
   }
+}
+
+/** NETNSA_NSID behind a padded struct rtgenmsg; -1: none. */
+function numberOf({ bytes, start, end }: Message): number {
+  let id = -1;
+  eachAttribute(bytes, start + 4, end, (type, from) => {
+    if (type === 1) id = bytes.readInt32LE(from);
+  });
+  return id;
 }
 
 /** The kernel's number of this thread. */
