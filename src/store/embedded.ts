@@ -19,8 +19,8 @@ type Database = ClassicLevel<string, string>;
 
 /**
  * The store of one host: LevelDB in `directory`. Never a reason not to start: what cannot be opened is repaired, and what cannot
- * be repaired is moved to `<directory>.damaged-<time>` and a fresh database takes its place. The one refusal is a database that
- * another live engine holds.
+ * be repaired is moved to `<directory>.damaged-<time>` and a fresh database takes its place. It is refused only where nothing is
+ * damaged: when another live engine holds the database, and when the disk is full or not writable.
  */
 export async function openEmbeddedStore(options: EmbeddedStoreOptions): Promise<Store> {
   await mkdir(dirname(options.directory), { recursive: true, mode: 0o711 });
@@ -35,6 +35,8 @@ class EmbeddedStore implements Store {
   #writing: Promise<void> = Promise.resolve();
   #draining = false;
   #closed = false;
+  /** A write failed: what follows a record that was cut off would not be found again, so the database begins a new log first. */
+  #torn = false;
 
   constructor(db: Database, options: EmbeddedStoreOptions) {
     this.#db = db;
@@ -86,14 +88,22 @@ class EmbeddedStore implements Store {
       const group = this.#waiting;
       this.#waiting = [];
       try {
+        if (this.#torn) await this.#reopen();
         await this.#write(group.flatMap((g) => g.changes));
         for (const g of group) g.resolve();
       } catch (error) {
+        this.#torn = true;
         for (const g of group) g.reject(error);
       }
     }
     // In the same tick in which the queue was found empty: a commit made by a resolved caller starts a new drain.
     this.#draining = false;
+  }
+
+  async #reopen(): Promise<void> {
+    await this.#db.close();
+    this.#db = await open(this.#options.directory);
+    this.#torn = false;
   }
 
   #write(changes: readonly Change[]): Promise<void> {
@@ -129,6 +139,7 @@ async function openOrReplace(options: EmbeddedStoreOptions): Promise<Database> {
     return await open(directory);
   } catch (error) {
     if (isLocked(error)) throw inUse(directory);
+    if (isDiskFault(error)) throw notWritable(directory, error);
     log.error("store: cannot be opened, repairing", { directory, error: causeText(error) });
   }
   try {
@@ -136,6 +147,7 @@ async function openOrReplace(options: EmbeddedStoreOptions): Promise<Database> {
     return await open(directory);
   } catch (error) {
     if (isLocked(error)) throw inUse(directory);
+    if (isDiskFault(error)) throw notWritable(directory, error);
     log.error("store: cannot be repaired, starting with an empty one", { directory, error: causeText(error) });
   }
   await moveAside(options);
@@ -165,6 +177,13 @@ function isLocked(error: unknown): boolean {
   return cause instanceof Error && "code" in cause && cause.code === "LEVEL_LOCKED";
 }
 
+/** The database may be whole: to begin an empty one would lose it. LevelDB gives strerror(3)'s text only. */
+function isDiskFault(error: unknown): boolean {
+  return /No space left on device|Disk quota exceeded|Read-only file system|Too many open files|Permission denied/.test(
+    causeText(error),
+  );
+}
+
 function causeText(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   return error.cause instanceof Error ? error.cause.message : error.message;
@@ -174,3 +193,6 @@ const inUse = (directory: string): RefusalError =>
   new RefusalError(
     refusal(409, `another engine uses this data root (${directory} is locked); give this one its own --data-root`),
   );
+
+const notWritable = (directory: string, error: unknown): RefusalError =>
+  new RefusalError(refusal(507, `the store in ${directory} cannot be opened, and is left as it is: ${causeText(error)}`));

@@ -1,6 +1,6 @@
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ClassicLevel } from "classic-level";
@@ -78,6 +78,47 @@ describe("a damaged embedded store", () => {
     expect((await store.load()).changes).toEqual([]);
     await store.close();
     expect(readFileSync(`${directory}.damaged-1234`, "utf8")).toBe("not a database");
+  });
+});
+
+describe("a full disk", () => {
+  const disk = join(root, "disk");
+  const filler = join(disk, "filler");
+  const fill = () => {
+    for (const size of [1 << 16, 1 << 10, 1])
+      try {
+        for (let i = 0; i < 1000; i++) writeFileSync(filler, Buffer.alloc(size), { flag: "a" });
+      } catch {
+        // full
+      }
+  };
+  const big = "x".repeat(3000);
+
+  it("refuses what does not fit, keeps what came before and what comes after, and no start replaces the database", async () => {
+    mkdirSync(disk);
+    execFileSync("mount", ["-t", "tmpfs", "-o", "size=1m", "lst-store", disk]);
+    try {
+      const directory = join(disk, "store");
+      const store = await openAt(directory);
+      await store.commit([meta("before", 1)]);
+      fill();
+      let refused = 0;
+      for (let i = 0; i < 20; i++) await store.commit([meta(`big${i}`, big)]).catch(() => refused++);
+      expect(refused).toBeGreaterThan(10);
+      rmSync(filler);
+      await store.commit([meta("after", 2)]);
+      await store.close();
+      fill();
+      await expect(openAt(directory)).rejects.toThrow(/is left as it is: .*No space left on device/);
+      rmSync(filler);
+      const again = await openAt(directory);
+      const { changes, damaged } = await again.load();
+      await again.close();
+      expect(damaged).toEqual([]);
+      expect(byId(changes)).toMatchObject({ before: 1, after: 2 });
+    } finally {
+      execFileSync("umount", [disk]);
+    }
   });
 });
 
