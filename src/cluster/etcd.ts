@@ -23,6 +23,7 @@ const CALL_TIMEOUT_MS = 3_000;
 /** A host that has not been heard of for so long is away. */
 const LEASE_SECONDS = 15;
 const PROBE_INTERVAL_MS = 1_000;
+const PATIENCE_MS = 5_000;
 const CATCH_UP_TIMEOUT_MS = 2_000;
 /** etcd's default limit of operations in one transaction is 128. */
 const TXN_OPERATIONS = 100;
@@ -52,6 +53,7 @@ class EtcdCluster implements Cluster {
   private lease: Lease | undefined;
   private probeTimer: NodeJS.Timeout | undefined;
   private syncing: Promise<void> | undefined;
+  private readonly patient = new Set<() => void>();
   private readonly waiters = new Set<{ readonly revision: number; readonly wake: () => void }>();
   private readonly options: ClusterOptions & { readonly cacheFile: string };
   private readonly events: ClusterEvents;
@@ -134,6 +136,7 @@ class EtcdCluster implements Cluster {
     if (transaction.puts.size + transaction.deletes.size === 0) return;
     if (!this.isAvailable) {
       if (transaction.withdrawal) return this.withdrawLater();
+      if (await this.comesBack()) return this.commit(changes);
       throw new ClusterUnavailable(`no answer from ${this.options.hosts.join(", ")}`);
     }
     try {
@@ -409,18 +412,37 @@ class EtcdCluster implements Cluster {
     if (this.closed) return;
     if (this.isAvailable) this.options.log.warn("etcd is away", { error: messageOf(error) });
     this.setAvailable(false);
-    this.probeTimer ??= setTimeout(() => {
-      this.probeTimer = undefined;
-      this.resync().then(
-        () => this.options.log.info("etcd is back"),
-        (e: unknown) => this.lost(e),
-      );
-    }, PROBE_INTERVAL_MS);
+    this.probeTimer ??= setTimeout(() => this.probe(), PROBE_INTERVAL_MS);
+  }
+
+  private probe(): void {
+    clearTimeout(this.probeTimer);
+    this.probeTimer = undefined;
+    if (this.syncing !== undefined) return;
+    this.resync().then(
+      () => this.options.log.info("etcd is back"),
+      (e: unknown) => this.lost(e),
+    );
+  }
+
+  /** A decision waits a little for a store that may be just coming back: an election, a restart. */
+  private comesBack(): Promise<boolean> {
+    this.probe();
+    return new Promise((resolve) => {
+      const end = () => {
+        clearTimeout(timer);
+        this.patient.delete(end);
+        resolve(this.isAvailable);
+      };
+      const timer = setTimeout(end, PATIENCE_MS);
+      this.patient.add(end);
+    });
   }
 
   private setAvailable(available: boolean): void {
     if (this.isAvailable === available) return;
     this.isAvailable = available;
+    if (available) for (const end of [...this.patient]) end();
     this.events.onAvailability(available);
   }
 
@@ -454,6 +476,7 @@ class EtcdCluster implements Cluster {
 
   async close(): Promise<void> {
     this.closed = true;
+    for (const end of [...this.patient]) end();
     if (this.probeTimer) clearTimeout(this.probeTimer);
     await this.copy.close();
     const within = (p: Promise<unknown> | undefined) =>

@@ -28,9 +28,13 @@ export function inetTable(options: { readonly closeForeignForwarding: boolean })
   return tableObject("inet", inetText(options.closeForeignForwarding));
 }
 
-/** `table bridge linkspan`: who may send what into a bridge of ours. */
-export function bridgeTable(): NftTable {
-  return tableObject("bridge", BRIDGE_TEXT);
+/** `table bridge linkspan`: who may send what into a bridge of ours. What comes in by `trunk` was judged where it came from. */
+export function bridgeTable(trunk?: string): NftTable {
+  const first = "policy accept;\n";
+  return tableObject(
+    "bridge",
+    trunk === undefined ? BRIDGE_TEXT : BRIDGE_TEXT.replace(first, `${first}    iifname "${trunk}" accept\n`),
+  );
 }
 
 function tableObject(family: "inet" | "bridge", text: string): NftTable {

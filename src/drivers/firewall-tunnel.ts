@@ -24,8 +24,12 @@ export function firewallTunnelObject(ctx: DriverContext): NftElement {
 }
 
 /** An overlay's namespace has the same rules as a bridge of the host: what comes out of a port has that endpoint's MAC and addresses. */
-export function firewallOverlayTable(ns: string, options: Readonly<Record<string, string>>): KernelObject[] {
-  return antispoofed({ options }) ? [{ ...bridgeTable(), ns }] : [];
+export function firewallOverlayObjects(ns: string, tunnel: string, options: Readonly<Record<string, string>>): KernelObject[] {
+  // With br_netfilter on, each packet walks the IP hooks of the namespace too, where nothing is.
+  const sysctls = ["iptables", "ip6tables", "arptables"].map(
+    (name): KernelObject => ({ kind: "sysctl", ns, key: `net.bridge.bridge-nf-call-${name}`, value: "0" }),
+  );
+  return antispoofed({ options }) ? [...sysctls, { ...bridgeTable(tunnel), ns }] : sysctls;
 }
 
 export function firewallOverlayEndpoint(

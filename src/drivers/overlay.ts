@@ -4,7 +4,7 @@ import { HOST_NS, type KernelObject } from "../plan/objects.js";
 import { interfaceObjects } from "./bridge.js";
 import { nodeAddress } from "./cluster-view.js";
 import type { Driver, DriverContext } from "./contract.js";
-import { DEFAULT_VXLAN_PORT, firewallOverlayEndpoint, firewallOverlayTable, firewallTunnelObject } from "./firewall-tunnel.js";
+import { DEFAULT_VXLAN_PORT, firewallOverlayEndpoint, firewallOverlayObjects, firewallTunnelObject } from "./firewall-tunnel.js";
 
 /** Bytes that VXLAN puts around a frame: outer Ethernet 14, IPv4 20 (IPv6 40), UDP 8, VXLAN 8 (RFC 7348). */
 const OVERHEAD_V4 = 50;
@@ -52,7 +52,7 @@ function networkObjects(network: Network, ctx: DriverContext): readonly KernelOb
       proxy: true,
       port: { learning: false },
     },
-    ...firewallOverlayTable(ns, network.options),
+    ...firewallOverlayObjects(ns, VXLAN, network.options),
   ];
   for (const pool of network.pools)
     if (pool.gateway !== "")

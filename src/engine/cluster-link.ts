@@ -31,6 +31,8 @@ export class ClusterLink implements ClusterEvents {
   private readonly ownersBefore = new Set<Owner>();
   /** Lost before the engine could do anything about it. */
   private readonly lostBefore: string[] = [];
+  /** The store answers again. */
+  onReturn: () => void = () => undefined;
   private detachLost: (endpointIds: readonly string[]) => void = () => undefined;
   cluster: Cluster | undefined;
   private readonly state: EngineContext["state"];
@@ -89,6 +91,7 @@ export class ClusterLink implements ClusterEvents {
       available ? "the cluster store answers" : "the cluster store does not answer: decisions that need it are refused",
       {},
     );
+    if (available) this.onReturn();
   }
 
   nodes(): readonly ClusterNode[] {

@@ -28,6 +28,7 @@ import { createNetworks } from "./networks.js";
 import { createNodes } from "./nodes.js";
 import { PortReservations } from "./ports/index.js";
 import { isRunning } from "./resolve.js";
+import { startRefused } from "./start-again.js";
 import { recover } from "./startup.js";
 import { closesForwarding, FORWARDING, followHost, hostFacts, underlayOf } from "./uplink.js";
 import { createVolumes } from "./volumes.js";
@@ -118,6 +119,8 @@ export async function startEngine(parts: EngineParts): Promise<Engine> {
   images.onChange((change) => ctx.events.emit("image", change.action, change.id, { name: change.name }));
   await recover(ctx, { names, health, lifecycle });
   await link.start(ctx, names, (ids) => void detachLost(ctx, names, ids));
+  link.onReturn = () => startRefused(ctx, lifecycle);
+  if (cluster?.available) link.onReturn();
   const stopResolv = watchHostResolv((resolv) => {
     names.setHostUpstreams(resolv.nameservers).catch((error: unknown) => log.error("host resolvers", { error: textOf(error) }));
   });

@@ -46,6 +46,24 @@ describe("while etcd is away", () => {
     expect((await b!.engine.api("GET", "/networks/demo")).status).toBe(200);
   }, 60_000);
 
+  test("a restart policy waits for it", async () => {
+    await lab.startStore();
+    await a!.must("POST", "/containers/create?name=steady", {
+      Image: "busybox",
+      Cmd: ["sleep", "100000"],
+      HostConfig: { NetworkMode: "demo", RestartPolicy: { Name: "always" } },
+    });
+    expect(await eventually(() => a!.start("steady").then(() => true), 20_000)).toBe(true);
+    await lab.killStore();
+    await a!.engine.powerLoss();
+    await a!.engine.start();
+    await lab.startStore();
+    expect(await eventually(async () => (await a!.inspect("steady")).State.Status === "running", 20_000)).toBe(true);
+    await a!.remove("steady");
+    await a!.engine.api("POST", "/containers/one/start");
+    await lab.killStore();
+  }, 90_000);
+
   test("what needs the cluster is refused, what does not goes on, and nothing of a refusal remains", async () => {
     await expect(b!.run("late", { network: "demo" })).rejects.toThrow(/500 .*etcd cluster is unavailable/);
     await expect(a!.network("more")).rejects.toThrow(/500 .*etcd cluster is unavailable/);

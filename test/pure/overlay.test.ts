@@ -92,6 +92,9 @@ describe("overlay", () => {
       "netns|ov-abababababab",
       "nftElement||inet|linkspan|tunnels|4789",
       "nftTable|ov-abababababab|bridge|linkspan",
+      "sysctl|ov-abababababab|net.bridge.bridge-nf-call-arptables",
+      "sysctl|ov-abababababab|net.bridge.bridge-nf-call-ip6tables",
+      "sysctl|ov-abababababab|net.bridge.bridge-nf-call-iptables",
     ]);
     expect(desiredOf("endpoint:far", s, ctx)).toEqual([
       { kind: "fdb", ns: "ov-abababababab", dev: "vxlan0", mac: "02:42:0a:00:00:03", dst: "192.168.205.11" },
