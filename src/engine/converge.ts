@@ -54,6 +54,11 @@ export class Converger {
     return this.#wish([...new Set(owners)], "no");
   }
 
+  /** Is an object with this key among what the kernel is known to hold for us? */
+  holds(key: string): boolean {
+    return this.#holdings.holdersOf(key).length > 0;
+  }
+
   /** Compares everything: at start, and when told that the kernel's notifications overflowed. Leftovers with our mark go. */
   convergeAll(): Promise<void> {
     return this.#wish([], "all");

@@ -1,6 +1,7 @@
 import { readFileSync, readlinkSync } from "node:fs";
 import { parsePrefix, prefixContains, prefixText } from "../base/ip.js";
 import type { DriverContext } from "../drivers/index.js";
+import { HOST_NS, objectKey } from "../plan/objects.js";
 import type { KernelPort } from "../plan/port.js";
 import type { EngineContext } from "./context.js";
 import { textOf } from "./lifecycle.js";
@@ -8,6 +9,8 @@ import { makePredefined } from "./startup.js";
 
 /** The uplink's MTU is looked at this often; it changes when a VPN comes up or a cloud network is reconfigured. */
 const LOOK_MS = 5_000;
+/** The kernel tells nobody when a sysctl changes: the two without which nothing is forwarded are read this often. */
+const FORWARDING_MS = 1_000;
 const DEFAULT_MTU = 1500;
 /** Meta record of `closesForwarding`. */
 export const FORWARDING = "forwarding";
@@ -97,15 +100,34 @@ export function followHost(ctx: EngineContext, options: { readonly fixedMtu: boo
     }
     await ctx.converger.setContext({ ...before, uplinkMtu: mtu, foreignBridges, closeForeignForwarding });
   };
-  const timer = setInterval(() => {
+  const alone = (work: () => Promise<void>) => () => {
     if (busy) return;
     busy = true;
-    look()
+    work()
       .catch((error: unknown) => ctx.log.error("uplink", { error: textOf(error) }))
       .finally(() => {
         busy = false;
       });
-  }, LOOK_MS);
-  timer.unref();
-  return () => clearInterval(timer);
+  };
+  const timers = [
+    setInterval(alone(look), LOOK_MS),
+    setInterval(
+      alone(() => keepForwarding(ctx)),
+      FORWARDING_MS,
+    ),
+  ];
+  for (const timer of timers) timer.unref();
+  return () => {
+    for (const timer of timers) clearInterval(timer);
+  };
+}
+
+/** Somebody switched forwarding off (a firewall's reload, sysctl --system): nothing would leave the host any more. */
+async function keepForwarding(ctx: EngineContext): Promise<void> {
+  for (const key of ["net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"]) {
+    if (!ctx.converger.holds(objectKey({ kind: "sysctl", ns: HOST_NS, key, value: "1" }))) continue;
+    if (readText(`/proc/sys/${key.replaceAll(".", "/")}`) !== "0") continue;
+    ctx.log.warn("forwarding was switched off by somebody else: switched on again", { sysctl: key });
+    await ctx.converger.convergeAll();
+  }
 }

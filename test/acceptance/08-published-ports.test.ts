@@ -161,12 +161,12 @@ describe("ports that cannot be had", () => {
     [
       "the CLI knows a bad number",
       async () => (await lab.docker("run", "-d", "-p", "99999:80", "web")).both,
-      /invalid hostPort: 99999/,
+      /invalid hostPort: 99999/i,
     ],
     [
       "and ranges that do not match",
       async () => (await lab.docker("run", "-d", "-p", "1-3:80-81", "web")).both,
-      /invalid ranges specified for container and host Ports: 80-81 and 1-3/,
+      /invalid ranges specified for container and host Ports: 80-81 and 1-3/i,
     ],
   );
   it("when the holder goes, the other can start, and serves", async () => {

@@ -74,6 +74,12 @@ describe("what somebody else takes away comes back", () => {
     expect(await d("exec", "db", "ping", "-c1", "-W2", "172.17.0.2")).toContain("1 packets received");
   });
 
+  it("forwarding that was switched off", async () => {
+    lab.host("sysctl", "-qw", "net.ipv4.ip_forward=0");
+    await repaired();
+    expect(lab.host("sysctl", "-n", "net.ipv4.ip_forward").trim()).toBe("1");
+  });
+
   it("and what is not ours is left alone", async () => {
     lab.host("ip", "link", "add", "mine0", "type", "bridge");
     lab.host("nft", "add table inet theirs; add chain inet theirs c");
