@@ -119,7 +119,10 @@ export class Call {
   }
 
   jsonText(text: string, status = 200): FastifyReply {
-    return this.reply.code(status).header("Content-Type", "application/json").send(Buffer.from(`${text}\n`));
+    return this.reply
+      .code(status)
+      .header("Content-Type", "application/json")
+      .send(Buffer.from(`${text}\n`));
   }
 
   empty(status = 204): FastifyReply {
