@@ -56,8 +56,8 @@ await withLab(async (lab) => {
   for (const engine of hosts.keys()) {
     importBusybox(engine);
     engine.cli("network", "create", "net");
-    engine.cli("run", "-d", "--name", "a", "--network", "net", "busybox", "sleep", "3600");
-    engine.cli("run", "-d", "--name", "b", "--network", "net", "-p", "5201:5201", "busybox", "sleep", "3600");
+    engine.cli("run", "-d", "--name", "one", "--network", "net", "busybox", "sleep", "3600");
+    engine.cli("run", "-d", "--name", "two", "--network", "net", "-p", "5201:5201", "busybox", "sleep", "3600");
     engine.cli(
       "run",
       "-d",
@@ -88,11 +88,11 @@ await withLab(async (lab) => {
     put("small packets between containers", "bare veth", (await smallPackets(tool, bare.from, bare.to, "10.251.0.2")) / 1000);
     put("TCP between containers", "bare veth", await tcp(bare.from, bare.to, "10.251.0.2", 5201));
     for (const [engine, host] of hosts) {
-      const a = nsOf(engine, "a");
-      const b = nsOf(engine, "b");
+      const a = nsOf(engine, "one");
+      const b = nsOf(engine, "two");
       const hostNs = `/run/netns/${host.ns}`;
-      put("small packets between containers", engine.kind, (await smallPackets(tool, a, b, addressOf(engine, "b"))) / 1000);
-      put("TCP between containers", engine.kind, await tcp(a, b, addressOf(engine, "b"), 5201));
+      put("small packets between containers", engine.kind, (await smallPackets(tool, a, b, addressOf(engine, "two"))) / 1000);
+      put("TCP between containers", engine.kind, await tcp(a, b, addressOf(engine, "two"), 5201));
       put("published port from outside, TCP", engine.kind, await tcp(outside, b, host.ip, 5201));
       put("published port from the host's address, TCP", engine.kind, await tcp(hostNs, b, host.ip, 5201));
       put("published port from 127.0.0.1, TCP", engine.kind, await tcp(hostNs, b, "127.0.0.1", 5201));

@@ -49,8 +49,7 @@ export async function joinRunning(
     throw error;
   }
   const endpoint = ctx.state.endpoints.get(decision.endpoints[0]!.id)!;
-  await follow(ctx, names, container.id);
-  await Promise.all([names.putEndpoint(endpoint), forgetFlows(ctx, endpoint)]);
+  await Promise.all([follow(ctx, names, container.id), names.putEndpoint(endpoint), forgetFlows(ctx, endpoint)]);
   networkEvent(ctx, join.network, "connect", container.id);
 }
 
