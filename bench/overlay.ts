@@ -112,32 +112,30 @@ async function reachable(pair: Pair, i: number): Promise<{ readonly called: numb
   return { called: after(called), returned: after(returned) };
 }
 
-/** Two namespaces whose VXLAN somebody made by hand, as fast as it gets: no bridge, no rules. */
-function handMade(lab: Lab): { readonly from: string; readonly to: string; readonly address: string; readonly bare: string } {
-  const hosts = ["h1", "h2"].map((n) => lab.host(n));
-  for (const [i, host] of hosts.entries()) {
-    const other = hosts[1 - i]!;
-    run("ip", [
-      "-n",
-      host.ns,
-      "link",
-      "add",
-      "vx0",
-      "type",
-      "vxlan",
-      "id",
-      "42",
-      "dstport",
-      "4789",
-      "local",
-      host.ip,
-      "remote",
-      other.ip,
-    ]);
-    run("ip", ["-n", host.ns, "addr", "add", `10.88.0.${i + 1}/24`, "dev", "vx0"]);
-    run("ip", ["-n", host.ns, "link", "set", "vx0", "mtu", "1450", "up"]);
-  }
-  return { from: `/run/netns/${hosts[0]!.ns}`, to: `/run/netns/${hosts[1]!.ns}`, address: "10.88.0.2", bare: hosts[1]!.ip };
+/** What a person would make for two containers: on each host a bridge with a VXLAN device and a veth pair into a namespace. No rules. */
+function handMade(lab: Lab): { readonly from: string; readonly to: string; readonly address: string } {
+  const inside = ["h1", "h2"].map((n, i) => {
+    const { ns } = lab.host(n);
+    const box = lab.namespace(`${n}c`);
+    const ip = (...args: string[]) => run("ip", ["-n", ns, ...args]);
+    const address = (k: number) => `10.250.0.${first + k}`;
+    const first = Number(/inet 10\.250\.0\.(\d+)/.exec(ip("-4", "addr", "show", "eth0"))![1]) - i;
+    ip("link", "add", "br0", "type", "bridge");
+    ip("link", "add", "vx0", "type", "vxlan", "id", "42", "dstport", "4789", "local", address(i), "remote", address(1 - i));
+    ip("link", "add", "c0", "type", "veth", "peer", "name", "eth0", "netns", box);
+    for (const port of ["vx0", "c0"]) ip("link", "set", port, "mtu", "1450", "master", "br0", "up");
+    ip("link", "set", "br0", "up");
+    run("ip", ["-n", box, "addr", "add", `10.88.0.${i + 1}/24`, "dev", "eth0"]);
+    run("ip", ["-n", box, "link", "set", "eth0", "mtu", "1450", "up"]);
+    return `/run/netns/${box}`;
+  });
+  return { from: inside[0]!, to: inside[1]!, address: "10.88.0.2" };
+}
+
+/** The hosts themselves, without anything between. */
+function bareUnderlay(lab: Lab): { readonly from: string; readonly to: string; readonly address: string } {
+  const [a, b] = ["u1", "u2"].map((n) => lab.host(n));
+  return { from: `/run/netns/${a!.ns}`, to: `/run/netns/${b!.ns}`, address: b!.ip };
 }
 
 await withLab(async (lab) => {
@@ -182,7 +180,6 @@ await withLab(async (lab) => {
     [ours.two, "rb"],
   ] as const)
     engine.cli("run", "-d", "--name", name, "--network", "rt", "busybox", "sleep", "3600");
-  const hand = handMade(lab);
   const tool = flooder(lab);
   const addressOf = (engine: BenchEngine, name: string, network: string) =>
     engine.cli("inspect", "-f", `{{.NetworkSettings.Networks.${network}.IPAddress}}`, name);
@@ -194,8 +191,8 @@ await withLab(async (lab) => {
       address: addressOf(p.two, "bb", "net"),
     })),
     { who: "linkspan routed", from: nsOf(ours.one, "ra"), to: nsOf(ours.two, "rb"), address: addressOf(ours.two, "rb", "rt") },
-    { who: "hand-made VXLAN", ...hand },
-    { who: "bare underlay", ...hand, address: hand.bare },
+    { who: "hand-made VXLAN", ...handMade(lab) },
+    { who: "bare underlay", ...bareUnderlay(lab) },
   ];
   for (const path of paths) await output(path.from, ["ping", "-c2", "-i0.2", path.address]);
   const figures = new Map<string, { tcp: number[]; small: number[] }>();

@@ -53,6 +53,7 @@ class EtcdCluster implements Cluster {
   private lease: Lease | undefined;
   private probeTimer: NodeJS.Timeout | undefined;
   private syncing: Promise<void> | undefined;
+  private reconciling: Promise<void> | undefined;
   private readonly patient = new Set<() => void>();
   private readonly waiters = new Set<{ readonly revision: number; readonly wake: () => void }>();
   private readonly options: ClusterOptions & { readonly cacheFile: string };
@@ -131,6 +132,7 @@ class EtcdCluster implements Cluster {
       for (const e of this.mirror.allEndpoints())
         if (e.networkId === change.id) throw new ClusterConflict("endpoint", this.keys.endpoint(e.networkId, e.id));
     }
+    await this.reconciling?.catch(() => undefined);
     await this.rememberNetworks(changes);
     const transaction = transactionOf(changes, this.keys, this.mirror, { nodeId: this.nodeId, address: this.options.address });
     if (transaction.puts.size + transaction.deletes.size === 0) return;
@@ -142,6 +144,9 @@ class EtcdCluster implements Cluster {
     try {
       await this.execute(transaction);
     } catch (error) {
+      // What stands in the way may be an attempt of our own that was given up.
+      if (error instanceof ClusterConflict)
+        await this.withdrawUnknown([...this.mirror.allEndpoints()].filter((e) => e.node === this.nodeId));
       if (error instanceof ClusterConflict || !transaction.withdrawal) throw error;
       this.withdrawLater();
     }
@@ -275,7 +280,11 @@ class EtcdCluster implements Cluster {
     await this.register();
     await this.watchFrom(revision + 1);
     this.setAvailable(true);
-    await this.reconcileOwn();
+    // Decisions that waited for the store go on after this: both would put the same endpoints, and the second one would fail.
+    this.reconciling = this.reconcileOwn().finally(() => {
+      this.reconciling = undefined;
+    });
+    await this.reconciling;
     this.copy.soon();
   }
 
@@ -346,7 +355,7 @@ class EtcdCluster implements Cluster {
       lost.push(...result.lost);
       if (result.own) appeared.push(result.own);
     }
-    if (appeared.length > 0) this.withdrawUnknown(appeared);
+    if (appeared.length > 0) void this.withdrawUnknown(appeared);
     // Networks before endpoints before the removal of networks: the engine may apply them one by one.
     const rank = (c: Change) => (c.kind === "meta" ? 0 : c.kind === "network" ? (c.value ? 1 : 4) : c.value ? 3 : 2);
     if (changes.length > 0) this.events.onChanges(changes.sort((a, b) => rank(a) - rank(b)));
@@ -358,13 +367,17 @@ class EtcdCluster implements Cluster {
    * A transaction whose answer did not come in time was refused here, and etcd may have carried it out all the same: then the watch tells of an
    * endpoint of ours that we do not have.
    */
-  private withdrawUnknown(appeared: readonly Endpoint[]): void {
+  private async withdrawUnknown(candidates: readonly Endpoint[]): Promise<void> {
     if (!this.isAvailable) return; // reconcileOwn comes
     const own = new Set(Array.from(this.events.own(), (e) => e.id));
-    for (const endpoint of appeared) {
-      if (own.has(endpoint.id)) continue;
-      this.options.log.info("an endpoint whose creation was given up is withdrawn", { endpoint: endpoint.id });
-      this.deleteKeys(endpointKeys(this.keys, this.mirror, endpoint), []).catch((error: unknown) => this.lost(error));
+    try {
+      for (const endpoint of candidates) {
+        if (own.has(endpoint.id)) continue;
+        this.options.log.info("an endpoint whose creation was given up is withdrawn", { endpoint: endpoint.id });
+        await this.deleteKeys(endpointKeys(this.keys, this.mirror, endpoint), []);
+      }
+    } catch (error) {
+      this.lost(error);
     }
   }
 
@@ -388,7 +401,8 @@ class EtcdCluster implements Cluster {
         if (blocks.length > 0) this.events.onChanges(blocks);
       } catch (error) {
         if (!(error instanceof ClusterConflict)) throw error;
-        lost.push(endpoint.id);
+        // It may be our own: a decision that was under way when the store came back has put it meanwhile (the mirror has caught up by now).
+        if (this.mirror.endpointOf(endpoint.networkId, endpoint.id) === undefined) lost.push(endpoint.id);
       }
     }
     if (lost.length > 0) this.events.onLost(lost);
@@ -443,6 +457,8 @@ class EtcdCluster implements Cluster {
     if (this.isAvailable === available) return;
     this.isAvailable = available;
     if (available) for (const end of [...this.patient]) end();
+    // Nothing new comes from now on: what is known is kept at once, should this engine end before the store is back.
+    else void this.copy.write();
     this.events.onAvailability(available);
   }
 
