@@ -8,6 +8,9 @@ import type { NamesService } from "./names-service.js";
 /** A decision that lost a race is made again on what is known by then; so often may it lose. */
 const TRIES = 12;
 
+/** From the fourth try on the next one waits, longer each time: what is in the way may be an own claim of before an outage, about to be withdrawn. */
+const PATIENCE_MS = 40;
+
 /** Runs an operation (decide, commit) again when another host was faster. */
 export async function retryOnConflict<T>(operation: () => Promise<T>): Promise<T> {
   for (let attempt = 1; ; attempt++) {
@@ -16,6 +19,7 @@ export async function retryOnConflict<T>(operation: () => Promise<T>): Promise<T
     } catch (error) {
       if (!(error instanceof ClusterConflict)) throw error;
       if (attempt === TRIES) refuse(500, `the cluster changed too fast: ${error.message} (${TRIES} tries); try again`);
+      if (attempt > 3) await new Promise((resolve) => setTimeout(resolve, attempt * PATIENCE_MS));
     }
   }
 }
