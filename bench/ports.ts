@@ -1,5 +1,5 @@
 import { importBusybox } from "./image.js";
-import { type BenchEngine, inNs, median, report, withLab } from "./lab.js";
+import { type BenchEngine, inNs, median, report, sleep, withLab } from "./lab.js";
 
 /**
  * What published ports cost: the time that N ports add to a `run -d` without any, the helper processes and their memory, and one
@@ -54,7 +54,8 @@ await withLab(async (lab) => {
       console.log(
         `${engine.kind}: ${count} ports add ${added.toFixed(1)} ms (run without ports ${median(without).toFixed(1)} ms)${reach}, helper processes ${helpers.count}, their memory ${(helpers.pssKiB / 1024).toFixed(1)} MiB`,
       );
-      // one more port while they exist
+      // one more port while they exist; the relay takes up the sockets of a large run in the background
+      await sleep(2000);
       const more: number[] = [];
       for (let i = 0; i < 7; i++) {
         more.push((await startWith(engine, "one", 9_000 + i, 1)).ms);
