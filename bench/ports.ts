@@ -61,7 +61,7 @@ await withLab(async (lab) => {
         more.push((await startWith(engine, "one", 9_000 + i, 1)).ms);
         await engine.call("DELETE", "/containers/one?force=1");
       }
-      report(`  one more port when ${count} exist, start of a container`, median(more), "ms", {});
+      console.log(`${engine.kind}: one more port when ${count} exist, start of a container ${median(more).toFixed(1)} ms`);
       await engine.call("DELETE", "/containers/many?force=1");
     }
   }
