@@ -1,5 +1,5 @@
 import { importBusybox } from "./image.js";
-import { type BenchEngine, inNs, median, report, sleep, withLab } from "./lab.js";
+import { type BenchEngine, inNs, median, sleep, withLab } from "./lab.js";
 
 /**
  * What published ports cost: the time that N ports add to a `run -d` without any, the helper processes and their memory, and one
