@@ -18,10 +18,23 @@ beforeAll(async () => {
 }, 60_000);
 afterAll(() => lab?.close(), 60_000);
 
-/** Packets that came in at a container's eth0 so far. */
-async function received(host: ClusterHost, name: string): Promise<number> {
-  const { stdout } = await host.inside(name, "ip", "-j", "-s", "link", "show", "eth0");
-  return (JSON.parse(stdout) as { stats64: { rx: { packets: number } } }[])[0]!.stats64.rx.packets;
+/** Counts what arrives at a container's eth0 in the name of an address, before anything else there sees it. */
+async function countFrom(host: ClusterHost, name: string, address: string): Promise<() => Promise<number>> {
+  await host.inside(
+    name,
+    "nft",
+    `add table netdev forged
+     add chain netdev forged in { type filter hook ingress device eth0 priority -500; }
+     flush chain netdev forged in
+     add rule netdev forged in ip saddr ${address} counter
+     add rule netdev forged in arp saddr ip ${address} counter`,
+  );
+  return async () => {
+    const { stdout } = await host.inside(name, "nft", "list", "chain", "netdev", "forged", "in");
+    const counts = [...stdout.matchAll(/packets (\d+)/g)];
+    expect(counts).toHaveLength(2);
+    return counts.reduce((sum, [, n]) => sum + Number(n), 0);
+  };
 }
 
 const pings = async (host: ClusterHost, from: string, ...args: string[]) =>
@@ -35,10 +48,11 @@ describe("an overlay", () => {
     for (const target of ["10.9.0.12", "10.9.0.13"]) {
       const host = target === "10.9.0.12" ? a! : b!;
       const name = target === "10.9.0.12" ? "two" : "far";
-      const before = await received(host, name);
+      const forged = await countFrom(host, name, "10.9.0.99");
       expect(await pings(a!, "one", "-I", "10.9.0.99", target)).toBe(false);
-      expect((await received(host, name)) - before).toBeLessThanOrEqual(2);
-      expect(await pings(a!, "one", "-I", "10.9.0.11", target)).toBe(true);
+      expect(await forged()).toBe(0);
+      // Eventually: the forger's own kernel may still be failing the resolution that the forged ping began (neighbour(7)).
+      expect(await eventually(() => pings(a!, "one", "-I", "10.9.0.11", target))).toBe(true);
     }
     await a!.inside("one", "ip", "addr", "del", "10.9.0.99/32", "dev", "eth0");
   });
@@ -55,10 +69,11 @@ describe("an overlay", () => {
     await frame.out("ip addr add 10.9.0.77/24 dev vx");
     await frame.out("ip link set vx up");
     await frame.out("ip neigh add 10.9.0.13 lladdr 02:42:0a:09:00:0d dev vx");
-    const [before, seen] = [await dropped(), await received(b!, "far")];
+    const before = await dropped();
+    const strange = await countFrom(b!, "far", "10.9.0.77");
     await frame.run("ping", ["-c3", "-i0.2", "-W1", "10.9.0.13"]);
     expect(await dropped()).toBeGreaterThanOrEqual(before + 3);
-    expect(await received(b!, "far")).toBe(seen);
+    expect(await strange()).toBe(0);
     expect(await pings(a!, "one", "10.9.0.13")).toBe(true);
   });
 
