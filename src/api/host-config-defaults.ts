@@ -1,21 +1,5 @@
 import type { HostConfig } from "../model/container.js";
-
-/** docker's default of /dev/shm */
-export const DEFAULT_SHM_BYTES = 64 * 1024 * 1024;
-
-const maskedPaths = [
-  "/proc/asound",
-  "/proc/acpi",
-  "/proc/kcore",
-  "/proc/keys",
-  "/proc/latency_stats",
-  "/proc/timer_list",
-  "/proc/timer_stats",
-  "/proc/sched_debug",
-  "/proc/scsi",
-  "/sys/firmware",
-];
-const readonlyPaths = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+import { DEFAULT_SHM_BYTES, maskedPaths, readonlyPaths } from "../model/container-defaults.js";
 
 /** Every field of HostConfig in the order of Docker's answers, with the value it has when the client names none. */
 export function hostConfigDefaults(engine: { readonly runtimeName: string; readonly cgroupVersion: "1" | "2" }): HostConfig {
@@ -83,8 +67,8 @@ export function hostConfigDefaults(engine: { readonly runtimeName: string; reado
     CpuPercent: 0,
     IOMaximumIOps: 0,
     IOMaximumBandwidth: 0,
-    MaskedPaths: maskedPaths,
-    ReadonlyPaths: readonlyPaths,
+    MaskedPaths: [...maskedPaths],
+    ReadonlyPaths: [...readonlyPaths],
   };
 }
 

@@ -2,6 +2,7 @@ import { closeSync, mkdirSync, openSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { refuse } from "../base/errors.js";
 import { MS_NODEV, MS_NOEXEC, MS_NOSUID, mount, umount } from "../kernel/mounts.js";
+import { DEFAULT_SHM_BYTES } from "../model/container-defaults.js";
 import { type ConmonOptions, conmonArguments, startConmon } from "./conmon.js";
 import type { Context } from "./context.js";
 import type { RunSpec } from "./contract.js";
@@ -141,7 +142,7 @@ function sharedMemory(context: Context, spec: RunSpec): string | undefined {
   const { shm } = context.paths.run(spec.container.id);
   mkdirSync(shm, { recursive: true });
   umount(shm);
-  const data = `mode=1777,size=${ShmSize > 0 ? ShmSize : 64 * 1024 * 1024}`;
+  const data = `mode=1777,size=${ShmSize > 0 ? ShmSize : DEFAULT_SHM_BYTES}`;
   mount({ source: "shm", target: shm, type: "tmpfs", flags: MS_NOSUID | MS_NODEV | MS_NOEXEC, data });
   return shm;
 }

@@ -4,6 +4,7 @@ export { blockRemovals, blocksOfNetwork, claimBlocks } from "./blocks.js";
 export * from "./bridge-options.js";
 export * from "./connect-rules.js";
 export type * from "./container.js";
+export * from "./container-defaults.js";
 export * from "./decide-endpoint.js";
 export * from "./decide-network.js";
 export { electDefaultRoutes, hasGateway } from "./default-route.js";

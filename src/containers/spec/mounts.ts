@@ -1,21 +1,7 @@
 import { lstatSync } from "node:fs";
 import type { ContainerMount, HostConfig } from "../../model/container.js";
+import { DEFAULT_SHM_BYTES } from "../../model/container-defaults.js";
 import type { OciMount } from "./oci.js";
-
-/** Directories of the kernel that Docker hides from, or shows read-only to, a container that is not privileged. */
-export const maskedPaths: readonly string[] = [
-  "/proc/asound",
-  "/proc/acpi",
-  "/proc/kcore",
-  "/proc/keys",
-  "/proc/latency_stats",
-  "/proc/timer_list",
-  "/proc/timer_stats",
-  "/proc/sched_debug",
-  "/proc/scsi",
-  "/sys/firmware",
-];
-export const readonlyPaths: readonly string[] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 export interface MountsRequest {
   readonly hostConfig: HostConfig;
@@ -44,7 +30,7 @@ export function containerMounts(request: MountsRequest): { readonly mounts: OciM
 }
 
 function systemMounts({ hostConfig, shm }: MountsRequest): OciMount[] {
-  const shmSize = hostConfig.ShmSize > 0 ? hostConfig.ShmSize : 64 * 1024 * 1024;
+  const shmSize = hostConfig.ShmSize > 0 ? hostConfig.ShmSize : DEFAULT_SHM_BYTES;
   const mounts: OciMount[] = [
     { destination: "/proc", type: "proc", source: "proc", options: ["nosuid", "noexec", "nodev"] },
     { destination: "/dev", type: "tmpfs", source: "tmpfs", options: ["nosuid", "strictatime", "mode=755", "size=65536k"] },

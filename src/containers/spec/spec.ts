@@ -1,11 +1,12 @@
 import { mkdirSync } from "node:fs";
 import { refuse } from "../../base/errors.js";
+import { maskedPaths, readonlyPaths } from "../../model/container-defaults.js";
 import type { RunSpec } from "../contract.js";
 import type { Host } from "../host.js";
 import { capabilitySets, containerCapabilities } from "./capabilities.js";
 import { hostDevices, requestedDevices } from "./devices.js";
 import { makeDirectoryInRoot } from "./in-root.js";
-import { containerMounts, maskedPaths, missingSource, readonlyPaths } from "./mounts.js";
+import { containerMounts, missingSource } from "./mounts.js";
 import { namespaces, type Peers } from "./namespaces.js";
 import type { OciResources, OciSpec } from "./oci.js";
 import { environment, processArguments, rlimits, securityOptions, UNLIMITED } from "./process.js";
