@@ -1,8 +1,8 @@
+import { NEVER } from "../model/container-defaults.js";
 import type { Call } from "./call.js";
 import { queryBool, queryBoolOr } from "./query.js";
 
 const SAMPLE_MS = 1000;
-const NEVER = "0001-01-01T00:00:00Z";
 
 /** `GET /containers/{id}/stats`: one sample a second; `stream=0` gives one that has its predecessor in it, `one-shot` none. */
 export async function streamStats(call: Call): Promise<unknown> {

@@ -1,6 +1,6 @@
 import type { Exit } from "../containers/contract.js";
 import type { BuildRunner, BuildStep } from "../images/contract.js";
-import type { Container, HostConfig } from "../model/index.js";
+import { type Container, createdState, plainConfig, plainHostConfig } from "../model/index.js";
 import { nowText } from "./clock.js";
 import type { EngineContext } from "./context.js";
 
@@ -61,87 +61,27 @@ function exitOf(ctx: EngineContext, id: string): { readonly exit: Promise<Exit>;
 
 function containerOf(step: BuildStep, place: BuildPlace): Container {
   const [path = "", ...args] = step.command;
-  const created = nowText();
   return {
     id: step.id,
     name: `build-${step.id.slice(0, 12)}`,
-    created,
+    created: nowText(),
     imageId: "",
     path,
     args,
     config: {
+      ...plainConfig(step.command),
       Hostname: place.hostname,
-      Domainname: "",
       User: step.config.User ?? "",
-      AttachStdin: false,
-      AttachStdout: true,
-      AttachStderr: true,
-      Tty: false,
-      OpenStdin: false,
-      StdinOnce: false,
-      Env: null,
-      Cmd: [...step.command],
-      Entrypoint: null,
-      Image: "",
-      Volumes: null,
       WorkingDir: step.config.WorkingDir ?? "",
-      Labels: {},
     },
-    hostConfig: hostConfigOf(step, place),
+    hostConfig: {
+      ...plainHostConfig(place.networkMode),
+      LogConfig: { Type: "none", Config: {} },
+      Memory: step.memory,
+      ShmSize: step.shmSize,
+    },
     networks: [],
     mounts: [...step.mounts],
-    state: {
-      status: "created",
-      pid: 0,
-      exitCode: 0,
-      error: "",
-      oomKilled: false,
-      startedAt: created,
-      finishedAt: created,
-      restartCount: 0,
-      manuallyStopped: false,
-    },
-  };
-}
-
-function hostConfigOf(step: BuildStep, place: BuildPlace): HostConfig {
-  return {
-    Binds: null,
-    NetworkMode: place.networkMode,
-    PortBindings: null,
-    RestartPolicy: { Name: "no", MaximumRetryCount: 0 },
-    AutoRemove: false,
-    LogConfig: { Type: "none", Config: {} },
-    Links: null,
-    PublishAllPorts: false,
-    Dns: null,
-    DnsOptions: null,
-    DnsSearch: null,
-    ExtraHosts: null,
-    CapAdd: null,
-    CapDrop: null,
-    Privileged: false,
-    ReadonlyRootfs: false,
-    VolumesFrom: null,
-    Memory: step.memory,
-    MemorySwap: 0,
-    MemoryReservation: 0,
-    NanoCpus: 0,
-    CpuShares: 0,
-    CpuQuota: 0,
-    CpuPeriod: 0,
-    CpusetCpus: "",
-    CpusetMems: "",
-    PidsLimit: null,
-    Ulimits: null,
-    Devices: null,
-    SecurityOpt: null,
-    GroupAdd: null,
-    IpcMode: "private",
-    PidMode: "",
-    UTSMode: "",
-    ShmSize: step.shmSize,
-    OomScoreAdj: 0,
-    CgroupParent: "",
+    state: createdState(),
   };
 }

@@ -1,8 +1,5 @@
 import { randomBytes } from "node:crypto";
 
-/** "0001-01-01T00:00:00Z": Docker's way to say never. */
-export const NEVER = "0001-01-01T00:00:00Z";
-
 const base = BigInt(Date.now()) * 1_000_000n - process.hrtime.bigint();
 
 /** Nanoseconds since the epoch; strictly growing within one process, so that events keep their order. */

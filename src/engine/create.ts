@@ -2,8 +2,9 @@ import { mkdir, rm } from "node:fs/promises";
 import { refuse } from "../base/errors.js";
 import type { Image } from "../images/contract.js";
 import type { Container, ContainerConfig, HostConfig } from "../model/container.js";
+import { createdState } from "../model/container-defaults.js";
 import { resolveNetwork } from "../model/network-query.js";
-import { NEVER, newId, nowText } from "./clock.js";
+import { newId, nowText } from "./clock.js";
 import { containerEvent } from "./container-events.js";
 import { containerDirectory, type EngineContext } from "./context.js";
 import type { ContainerCreate } from "./contract.js";
@@ -59,17 +60,7 @@ export async function createContainer(
       hostConfig,
       networks,
       mounts: mounts.map((m) => m.mount),
-      state: {
-        status: "created",
-        pid: 0,
-        exitCode: 0,
-        error: "",
-        oomKilled: false,
-        startedAt: NEVER,
-        finishedAt: NEVER,
-        restartCount: 0,
-        manuallyStopped: false,
-      },
+      state: createdState(),
     };
     await mkdir(containerDirectory(ctx, id), { recursive: true, mode: 0o710 });
     const toFill = mounts.filter((m) => m.copyUp && m.mount.Type === "volume").map((m) => m.mount);

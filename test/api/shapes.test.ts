@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { fillHostConfig } from "../../src/api/host-config-defaults.js";
 import type { Container } from "../../src/model/container.js";
+import { createdState, plainConfig } from "../../src/model/container-defaults.js";
 import { type FakeEngine, fakeEngine, hexId, network } from "./fake-engine.js";
 import { api, docker, type Served, serve } from "./helpers.js";
 
@@ -22,39 +23,18 @@ function webContainer(): Container {
     path: "nginx",
     args: ["-g", "daemon off;"],
     config: {
+      ...plainConfig(["nginx", "-g", "daemon off;"]),
       Hostname: webId.slice(0, 12),
-      Domainname: "",
-      User: "",
-      AttachStdin: false,
       AttachStdout: false,
       AttachStderr: false,
       ExposedPorts: { "80/tcp": {} },
-      Tty: false,
-      OpenStdin: false,
-      StdinOnce: false,
-      Env: null,
-      Cmd: ["nginx", "-g", "daemon off;"],
-      Entrypoint: null,
       Image: "nginx",
-      Volumes: null,
-      WorkingDir: "",
-      Labels: {},
       OnBuild: null,
     },
     hostConfig: fillHostConfig({ PortBindings: { "80/tcp": [{ HostIp: "", HostPort: "80" }] } }, fake.engine.settings),
     networks: [{ network: "default", networkId: bridgeId, aliases: [], links: null, driverOpts: null }],
     mounts: [],
-    state: {
-      status: "running",
-      pid: 1234,
-      exitCode: 0,
-      error: "",
-      oomKilled: false,
-      startedAt: new Date(Date.now() - 7_230_000).toISOString(),
-      finishedAt: "0001-01-01T00:00:00Z",
-      restartCount: 0,
-      manuallyStopped: false,
-    },
+    state: { ...createdState(), status: "running", pid: 1234, startedAt: new Date(Date.now() - 7_230_000).toISOString() },
   };
 }
 

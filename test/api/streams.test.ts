@@ -7,6 +7,7 @@ import { fillHostConfig } from "../../src/api/host-config-defaults.js";
 import type { AttachSession, ExecRequest, OutputChunk } from "../../src/api/types.js";
 import { refuse } from "../../src/base/errors.js";
 import type { Container } from "../../src/model/container.js";
+import { createdState, plainConfig } from "../../src/model/container-defaults.js";
 import { type FakeEngine, fakeEngine, hexId } from "./fake-engine.js";
 import { processSession, shell } from "./fake-process.js";
 import { api, docker, run, type Served, serve } from "./helpers.js";
@@ -30,37 +31,18 @@ function container(id: string, name: string, tty: boolean): Container {
     path: "cat",
     args: [],
     config: {
+      ...plainConfig(["cat"]),
       Hostname: "h",
-      Domainname: "",
-      User: "",
       AttachStdin: true,
-      AttachStdout: true,
-      AttachStderr: true,
       Tty: tty,
       OpenStdin: true,
       StdinOnce: true,
-      Env: null,
-      Cmd: ["cat"],
-      Entrypoint: null,
       Image: "busybox",
-      Volumes: null,
-      WorkingDir: "",
-      Labels: {},
     },
     hostConfig: fillHostConfig({}, { runtimeName: "crun", cgroupVersion: "1" }),
     networks: [],
     mounts: [],
-    state: {
-      status: "running",
-      pid: 1,
-      exitCode: 0,
-      error: "",
-      oomKilled: false,
-      startedAt: "2026-01-01T00:00:00Z",
-      finishedAt: "0001-01-01T00:00:00Z",
-      restartCount: 0,
-      manuallyStopped: false,
-    },
+    state: { ...createdState(), status: "running", pid: 1, startedAt: "2026-01-01T00:00:00Z" },
   };
 }
 
