@@ -16,7 +16,7 @@ const { Mirror } = await load<typeof import("../src/cluster/mirror.js")>("cluste
 const { transactionOf } = await load<typeof import("../src/cluster/txn.js")>("cluster/txn.js");
 const { encodeEndpoint, encodeNetwork } = await load<typeof import("../src/cluster/values.js")>("cluster/values.js");
 const { desiredOf } = await load<typeof import("../src/drivers/index.js")>("drivers/index.js");
-const { applyChanges, emptyState } = await load<typeof import("../src/model/index.js")>("model/index.js");
+const { applyChanges, emptyState, plainNetwork } = await load<typeof import("../src/model/index.js")>("model/index.js");
 const { objectKey, plan } = await load<typeof import("../src/plan/index.js")>("plan/index.js");
 
 const keys = keysOf("docker");
@@ -24,23 +24,10 @@ const self = "node-0";
 const hex = (n: number, digits: number) => n.toString(16).padStart(digits, "0");
 
 const network = (i: number): Network => ({
-  id: hex(i, 64),
+  ...plainNetwork(hex(i, 64), "2026-01-01T00:00:00Z"),
   name: `net${i}`,
-  created: "2026-01-01T00:00:00Z",
   driver: "overlay",
   scope: "global",
-  enableIPv6: false,
-  internal: false,
-  attachable: false,
-  ingress: false,
-  configOnly: false,
-  configFrom: "",
-  labels: {},
-  options: {},
-  ipamDriver: "default",
-  ipamOptions: {},
-  ipamConfig: [],
-  predefined: false,
   vni: 256 + i,
   pools: [
     { family: 4, subnet: `10.${i >> 8}.${i & 255}.0/24`, gateway: `10.${i >> 8}.${i & 255}.1`, aux: {}, userSubnet: false },

@@ -19,6 +19,7 @@ export {
 } from "./indexes.js";
 export { type AddressPool, broadcastOf, decidePools, GLOBAL_ADDRESS_POOLS, LOCAL_ADDRESS_POOLS } from "./ipam.js";
 export type * from "./network.js";
+export { plainNetwork } from "./network-defaults.js";
 export { filterNetworks, hasLabel, listNetworks, pruneSelection, resolveNetwork } from "./network-query.js";
 export { type DefaultBridgeSettings, decidePredefined, type PredefinedInputs } from "./predefined.js";
 export type * from "./state.js";

@@ -5,6 +5,7 @@ import * as bridge from "./bridge-options.js";
 import type { ModelState } from "./indexes.js";
 import { type AddressPool, decidePools } from "./ipam.js";
 import type { IpamConfig, Network } from "./network.js";
+import { plainNetwork } from "./network-defaults.js";
 import type { Change } from "./state.js";
 
 /** dockerd's flags for the default bridge, with dockerd's meaning. */
@@ -49,7 +50,12 @@ export function decidePredefined(state: ModelState, inputs: PredefinedInputs): R
     ["none", "null", inputs.ids.none],
     ["host", "host", inputs.ids.host],
   ] as const)
-    put({ ...base(existing(state, name)?.id ?? id, existing(state, name)?.created ?? inputs.created), name, driver });
+    put({
+      ...plainNetwork(existing(state, name)?.id ?? id, existing(state, name)?.created ?? inputs.created),
+      name,
+      driver,
+      predefined: true,
+    });
   const before = existing(state, "bridge");
   if (inputs.bridge.bridgeName === "none") {
     if (before !== undefined) changes.push({ kind: "network", id: before.id, value: undefined });
@@ -78,9 +84,10 @@ function defaultBridge(state: ModelState, inputs: PredefinedInputs, before: Netw
   });
   if (!pools.ok) return pools;
   return ok({
-    ...base(before?.id ?? inputs.ids.bridge, before?.created ?? inputs.created),
+    ...plainNetwork(before?.id ?? inputs.ids.bridge, before?.created ?? inputs.created),
     name: "bridge",
     driver: "bridge",
+    predefined: true,
     enableIPv6: settings.ipv6,
     options: {
       [bridge.OPTION_DEFAULT_BRIDGE]: "true",
@@ -130,25 +137,4 @@ function existing(state: ModelState, name: string): Network | undefined {
     if (network?.predefined) return network;
   }
   return undefined;
-}
-
-function base(id: string, created: string): Omit<Network, "name" | "driver"> {
-  return {
-    id,
-    created,
-    scope: "local",
-    enableIPv6: false,
-    internal: false,
-    attachable: false,
-    ingress: false,
-    configOnly: false,
-    configFrom: "",
-    labels: {},
-    options: {},
-    ipamDriver: "default",
-    ipamOptions: null,
-    ipamConfig: [],
-    pools: [],
-    predefined: true,
-  };
 }

@@ -2,6 +2,7 @@ import { refuse } from "../../src/base/errors.js";
 import type { Engine, EngineEvent, NetworkCreate } from "../../src/engine/contract.js";
 import type { Container } from "../../src/model/container.js";
 import type { Endpoint, Network, Sandbox } from "../../src/model/network.js";
+import { networkRecord } from "../lib/records.js";
 
 /** An engine without a kernel: only what the tests of shapes (not of behaviour) need. */
 export interface FakeEngine {
@@ -17,27 +18,7 @@ export interface FakeEngine {
 export const hexId = (n: number): string => n.toString(16).padStart(4, "0").repeat(16);
 
 export function network(name: string, over: Partial<Network> = {}): Network {
-  return {
-    id: hexId(name.length * 257),
-    name,
-    created: "2026-11-21T00:50:36.531816341Z",
-    driver: "bridge",
-    scope: "local",
-    enableIPv6: false,
-    internal: false,
-    attachable: false,
-    ingress: false,
-    configOnly: false,
-    configFrom: "",
-    labels: {},
-    options: {},
-    ipamDriver: "default",
-    ipamOptions: null,
-    ipamConfig: [],
-    pools: [],
-    predefined: false,
-    ...over,
-  };
+  return networkRecord({ id: hexId(name.length * 257), name, created: "2026-11-21T00:50:36.531816341Z", ...over });
 }
 
 export function fakeEngine(overrides: Partial<Record<string, unknown>> = {}): FakeEngine {

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { fillHostConfig } from "../../src/api/host-config-defaults.js";
 import type { Container } from "../../src/model/container.js";
 import { createdState, plainConfig } from "../../src/model/container-defaults.js";
+import { endpointRecord } from "../lib/records.js";
 import { type FakeEngine, fakeEngine, hexId, network } from "./fake-engine.js";
 import { api, docker, type Served, serve } from "./helpers.js";
 
@@ -62,29 +63,24 @@ beforeAll(async () => {
     selfManaged: false,
     nextIfindex: 1,
   });
-  fake.endpoints.set("e".repeat(64), {
-    id: "e".repeat(64),
-    networkId: bridgeId,
-    sandboxId: "5".repeat(64),
-    containerId: webId,
-    name: "web",
-    aliases: [],
-    links: {},
-    mac: "02:42:ac:11:00:02",
-    ipv4: "172.17.0.2",
-    ifname: "eth0",
-    hostIfname: "veth1234567",
-    gatewayPriority: 0,
-    defaultRoute4: true,
-    defaultRoute6: false,
-    ports: [
-      { proto: "tcp", containerPort: 80, hostIp: "::", hostPort: 80 },
-      { proto: "tcp", containerPort: 80, hostIp: "0.0.0.0", hostPort: 80 },
-    ],
-    exposedPorts: ["80/tcp", "443/tcp"],
-    driverOpts: {},
-    sequence: 1,
-  });
+  fake.endpoints.set(
+    "e".repeat(64),
+    endpointRecord({
+      id: "e".repeat(64),
+      networkId: bridgeId,
+      sandboxId: "5".repeat(64),
+      containerId: webId,
+      name: "web",
+      mac: "02:42:ac:11:00:02",
+      ipv4: "172.17.0.2",
+      defaultRoute4: true,
+      ports: [
+        { proto: "tcp", containerPort: 80, hostIp: "::", hostPort: 80 },
+        { proto: "tcp", containerPort: 80, hostIp: "0.0.0.0", hostPort: 80 },
+      ],
+      exposedPorts: ["80/tcp", "443/tcp"],
+    }),
+  );
   served = await serve(fake.engine);
 });
 afterAll(() => served.close());

@@ -10,6 +10,7 @@ import { type Cluster, ClusterConflict, ClusterUnavailable } from "../../src/clu
 import { encodeEndpoint } from "../../src/cluster/values.js";
 import type { Endpoint, Network } from "../../src/model/network.js";
 import type { Change } from "../../src/model/state.js";
+import { endpointRecord, networkRecord } from "../lib/records.js";
 
 // Real etcd on loopback; two hosts are two clients. Read from top to bottom: the tests tell one story.
 
@@ -104,48 +105,17 @@ async function host(name: string): Promise<Host> {
   return { cluster, seen, own, lost };
 }
 
-const network = (id: string, name: string, subnet: string): Network => ({
-  id,
-  name,
-  created: "2026-01-01T00:00:00Z",
-  driver: "overlay",
-  scope: "global",
-  enableIPv6: false,
-  internal: false,
-  attachable: false,
-  ingress: false,
-  configOnly: false,
-  configFrom: "",
-  labels: {},
-  options: {},
-  ipamDriver: "default",
-  ipamOptions: {},
-  ipamConfig: [],
-  predefined: false,
-  vni: 256,
-  pools: [{ family: 4, subnet, gateway: subnet.replace("0/24", "1"), aux: {}, userSubnet: false }],
-});
-const endpoint = (id: string, node: string, name: string, ipv4: string): Endpoint => ({
-  id,
-  networkId: "n1",
-  sandboxId: `s${id}`,
-  containerId: `c${id}`,
-  name,
-  aliases: [],
-  links: {},
-  mac: "02:42:0a:00:00:02",
-  ipv4,
-  ifname: "eth0",
-  hostIfname: `veth${id}`,
-  gatewayPriority: 0,
-  defaultRoute4: false,
-  defaultRoute6: false,
-  ports: [],
-  exposedPorts: [],
-  driverOpts: {},
-  node,
-  sequence: 1,
-});
+const network = (id: string, name: string, subnet: string): Network =>
+  networkRecord({
+    id,
+    name,
+    driver: "overlay",
+    scope: "global",
+    vni: 256,
+    pools: [{ family: 4, subnet, gateway: subnet.replace("0/24", "1"), aux: {}, userSubnet: false }],
+  });
+const endpoint = (id: string, node: string, name: string, ipv4: string): Endpoint =>
+  endpointRecord({ id, networkId: "n1", name, ipv4, hostIfname: `veth${id}`, node });
 /** As the engine does it: the model has the endpoint before the store is asked, and gives it up when that refuses. */
 async function put(h: Host, e: Endpoint): Promise<void> {
   h.own.set(e.id, e);

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Endpoint, Network, PortMapping } from "../../src/model/network.js";
 import type { KernelObject } from "../../src/plan/objects.js";
+import { endpointRecord, networkRecord } from "../lib/records.js";
 import { renderNft, renderSysctls } from "./render.js";
 
 export const HOST4 = "192.168.205.10";
@@ -96,27 +97,14 @@ export class Lab {
     run("ip", "-n", ns, "link", "set", "eth0", "up");
     if (pool4) run("ip", "-n", ns, "route", "add", "default", "via", pool4.gateway);
     if (pool6) run("ip", "-n", ns, "-6", "route", "add", "default", "via", pool6.gateway);
-    const endpoint: Endpoint = {
-      id: this.#sequence.toString(16).padStart(64, "0"),
-      networkId: network.id,
-      sandboxId: ns,
-      containerId: ns,
-      name,
-      aliases: [],
-      links: {},
+    const endpoint = this.#endpoint(network, name, ns, {
       mac,
+      hostIfname: veth,
       ...(ipv4 ? { ipv4 } : {}),
       ...(ipv6 ? { ipv6 } : {}),
-      ifname: "eth0",
-      hostIfname: veth,
-      gatewayPriority: 0,
-      defaultRoute4: true,
-      defaultRoute6: true,
       ports: options.ports ?? [],
       exposedPorts: options.exposedPorts ?? [],
-      driverOpts: {},
-      sequence: this.#sequence,
-    };
+    });
     return { name, ns, endpoint };
   }
 
@@ -140,21 +128,21 @@ export class Lab {
       run("ip", "-n", ns, family, "route", "add", "default", "via", gateway, "dev", "eth0", "onlink");
       run("ip", "-n", this.host, family, "route", "add", own, "dev", veth);
     }
-    const base = { id: this.#sequence.toString(16).padStart(64, "0"), networkId: network.id, sandboxId: ns, containerId: ns };
-    const names = {
+    return { name, ns, endpoint: this.#endpoint(network, name, ns, { mac, hostIfname: veth, ipv4, ipv6, ports }) };
+  }
+
+  #endpoint(network: Network, name: string, ns: string, over: Partial<Endpoint>): Endpoint {
+    return endpointRecord({
+      id: this.#sequence.toString(16).padStart(64, "0"),
+      networkId: network.id,
+      sandboxId: ns,
+      containerId: ns,
       name,
-      aliases: [],
-      links: {},
-      mac,
-      ipv4,
-      ipv6,
-      ifname: "eth0",
-      hostIfname: veth,
-      exposedPorts: [],
-      driverOpts: {},
-    };
-    const routes = { gatewayPriority: 0, defaultRoute4: true, defaultRoute6: true, sequence: this.#sequence };
-    return { name, ns, endpoint: { ...base, ...names, ...routes, ports } };
+      defaultRoute4: true,
+      defaultRoute6: true,
+      sequence: this.#sequence,
+      ...over,
+    });
   }
 
   load(objects: readonly KernelObject[]): void {
@@ -213,23 +201,12 @@ export function bridgeNetwork(
   options: { readonly options?: Record<string, string>; readonly internal?: boolean; readonly ipv6?: boolean } = {},
 ): Network {
   const ipv6 = options.ipv6 ?? true;
-  return {
+  return networkRecord({
     id: subnet.toString(16).padStart(64, "0"),
     name,
-    created: "2026-01-01T00:00:00Z",
-    driver: "bridge",
-    scope: "local",
     enableIPv6: ipv6,
     internal: options.internal ?? false,
-    attachable: false,
-    ingress: false,
-    configOnly: false,
-    configFrom: "",
-    labels: {},
     options: options.options ?? {},
-    ipamDriver: "default",
-    ipamOptions: null,
-    ipamConfig: [],
     pools: [
       { family: 4, subnet: `172.${subnet}.0.0/16`, gateway: `172.${subnet}.0.1`, aux: {}, userSubnet: false },
       ...(ipv6
@@ -237,6 +214,5 @@ export function bridgeNetwork(
         : []),
     ],
     bridgeName,
-    predefined: false,
-  };
+  });
 }

@@ -3,52 +3,32 @@ import { type DriverContext, desiredOf } from "../../src/drivers/index.js";
 import { applyChanges, emptyState } from "../../src/model/index.js";
 import type { Endpoint, Network, Sandbox } from "../../src/model/network.js";
 import { objectKey } from "../../src/plan/objects.js";
+import { endpointRecord, networkRecord } from "../lib/records.js";
 
 // Two hosts: node1 is this one (192.168.205.10), node2 the other (192.168.205.11).
 
-const network = (driver: "overlay" | "routed", options: Record<string, string> = {}): Network => ({
-  id: "ab".repeat(32),
-  name: "demo",
-  created: "2026-01-01T00:00:00Z",
-  driver,
-  scope: "global",
-  enableIPv6: false,
-  internal: false,
-  attachable: false,
-  ingress: false,
-  configOnly: false,
-  configFrom: "",
-  labels: {},
-  options,
-  ipamDriver: "default",
-  ipamOptions: {},
-  ipamConfig: [],
-  predefined: false,
-  vni: 256,
-  pools: [{ family: 4, subnet: "10.0.0.0/24", gateway: "10.0.0.1", aux: {}, userSubnet: false }],
-});
+const network = (driver: "overlay" | "routed", options: Record<string, string> = {}): Network =>
+  networkRecord({
+    id: "ab".repeat(32),
+    name: "demo",
+    driver,
+    scope: "global",
+    options,
+    vni: 256,
+    pools: [{ family: 4, subnet: "10.0.0.0/24", gateway: "10.0.0.1", aux: {}, userSubnet: false }],
+  });
 const sandbox: Sandbox = { id: "s1", containerId: "c1", netns: "s1", sysctls: {}, selfManaged: false, nextIfindex: 1 };
-const endpoint = (id: string, ip: string, node?: string): Endpoint => ({
-  id,
-  networkId: "ab".repeat(32),
-  sandboxId: node ? `remote-${id}` : "s1",
-  containerId: `c-${id}`,
-  name: id,
-  aliases: [],
-  links: {},
-  mac: `02:42:0a:00:00:0${ip.at(-1)}`,
-  ipv4: ip,
-  ifname: "eth0",
-  hostIfname: node ? "" : "veth0000001",
-  gatewayPriority: 0,
-  defaultRoute4: false,
-  defaultRoute6: false,
-  ports: [],
-  exposedPorts: [],
-  driverOpts: {},
-  sequence: 1,
-  ...(node ? { node } : {}),
-});
+const endpoint = (id: string, ip: string, node?: string): Endpoint =>
+  endpointRecord({
+    id,
+    networkId: "ab".repeat(32),
+    sandboxId: node ? `remote-${id}` : "s1",
+    containerId: `c-${id}`,
+    name: id,
+    mac: `02:42:0a:00:00:0${ip.at(-1)}`,
+    ipv4: ip,
+    ...(node ? { node, hostIfname: "" } : {}),
+  });
 const ctx: DriverContext = {
   instance: "t",
   uplinkMtu: 1500,
