@@ -33,6 +33,11 @@ export function refuse(status: number, message: string, field?: string): never {
   throw new RefusalError(refusal(status, message, field));
 }
 
+/** What whatever was thrown says. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
 /** The value of a result, or its refusal thrown. */
 export function orRefuse<T>(result: Result<T, Refusal>): T {
   if (!result.ok) throw new RefusalError(result.error);
