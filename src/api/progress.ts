@@ -1,4 +1,4 @@
-import { RefusalError } from "../base/errors.js";
+import { messageOf, RefusalError } from "../base/errors.js";
 import type { Call } from "./call.js";
 import type { Progress } from "./types.js";
 
@@ -19,7 +19,7 @@ export async function streamProgress(call: Call, work: (progress: Progress) => P
     await work(progress);
   } catch (error) {
     if (!opened) throw error;
-    const message = error instanceof Error ? error.message : String(error);
+    const message = messageOf(error);
     if (!(error instanceof RefusalError))
       call.context.options.log?.error("request failed", { url: call.request.url, error: message });
     progress({ errorDetail: { message }, error: message });

@@ -1,4 +1,5 @@
 import { CommanderError } from "commander";
+import { messageOf } from "../base/errors.js";
 import { type DaemonOptions, daemonCommand } from "./daemon-options.js";
 
 /** `linkspan daemon …`: exit code 0 when it serves (or printed its help), 2 for bad flags, 1 when it could not start. */
@@ -20,7 +21,7 @@ export async function runDaemonCommand(
     await startDaemon(options!);
     return 0;
   } catch (error) {
-    process.stderr.write(`linkspan: ${error instanceof Error ? error.message : String(error)}\n`);
+    process.stderr.write(`linkspan: ${messageOf(error)}\n`);
     return 1;
   }
 }

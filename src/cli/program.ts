@@ -1,4 +1,5 @@
 import { Command, CommanderError } from "commander";
+import { messageOf } from "../base/errors.js";
 import { call, engineHost } from "./client.js";
 import { printContainerPorts, printNodes, printVersion } from "./print.js";
 import { parsePublish } from "./publish-spec.js";
@@ -21,7 +22,7 @@ export async function runClient(args: readonly string[]): Promise<number> {
       if (error.code === "commander.unknownCommand") program.outputHelp({ error: true });
       return error.exitCode === 0 ? 0 : 2;
     }
-    process.stderr.write(`Error: ${error instanceof Error ? error.message : String(error)}\n`);
+    process.stderr.write(`Error: ${messageOf(error)}\n`);
     return 1;
   }
 }

@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import { networkInterfaces } from "node:os";
+import { messageOf } from "../base/errors.js";
 
 /** What --cluster-store, --cluster-store-opt and --cluster-advertise say, checked. */
 export interface ClusterSettings {
@@ -56,7 +57,7 @@ function tlsOf(options: Readonly<Record<string, string>>): ClusterSettings["tls"
     try {
       return readFileSync(path);
     } catch (error) {
-      throw new Error(`--cluster-store-opt ${key}=${path}: ${error instanceof Error ? error.message : String(error)}`);
+      throw new Error(`--cluster-store-opt ${key}=${path}: ${messageOf(error)}`);
     }
   };
   const ca = read("kv.cacertfile");

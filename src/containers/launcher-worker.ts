@@ -1,4 +1,5 @@
 import { parentPort, workerData } from "node:worker_threads";
+import { messageOf } from "../base/errors.js";
 import { check, libc, O_CLOEXEC, O_RDONLY } from "../kernel/ffi.js";
 import { bindMount, MS_REC, MS_SLAVE, mount } from "../kernel/mounts.js";
 import { onChildExit, spawnProgram } from "../kernel/spawn.js";
@@ -35,7 +36,7 @@ port.on("message", (request: LaunchRequest & { readonly id: number }) => {
     post({ id, kind: "started", pid });
     onChildExit(pid, (status) => post({ id, kind: "exited", ...status }));
   } catch (error) {
-    post({ id, kind: "failed", message: error instanceof Error ? error.message : String(error) });
+    post({ id, kind: "failed", message: messageOf(error) });
   }
 });
 

@@ -1,3 +1,4 @@
+import { messageOf } from "../base/errors.js";
 import type { Logger } from "../base/log.js";
 import { type Cluster, type ClusterEvents, SharedStore } from "../cluster/index.js";
 import type { ContainerRuntime } from "../containers/contract.js";
@@ -21,7 +22,7 @@ import { createEventBus } from "./events.js";
 import { Execs } from "./exec.js";
 import { explainRef } from "./explain.js";
 import { Health } from "./health.js";
-import { Lifecycle, textOf } from "./lifecycle.js";
+import { Lifecycle } from "./lifecycle.js";
 import { KeyedLocks } from "./locks.js";
 import { NamesService, type StartDns } from "./names-service.js";
 import { createNetworks } from "./networks.js";
@@ -122,7 +123,9 @@ export async function startEngine(parts: EngineParts): Promise<Engine> {
   link.onReturn = () => startRefused(ctx, lifecycle);
   if (cluster?.available) link.onReturn();
   const stopResolv = watchHostResolv((resolv) => {
-    names.setHostUpstreams(resolv.nameservers).catch((error: unknown) => log.error("host resolvers", { error: textOf(error) }));
+    names
+      .setHostUpstreams(resolv.nameservers)
+      .catch((error: unknown) => log.error("host resolvers", { error: messageOf(error) }));
   });
   const stopUplink = followHost(ctx, { fixedMtu: parts.options.bridge.mtu !== undefined });
   let closing: Promise<void> | undefined;
@@ -172,7 +175,7 @@ async function stopAll(ctx: EngineContext, ending: Ending): Promise<void> {
     running.map((c) =>
       ending
         .stop(c.id, { timeoutSeconds: Math.min(c.config.StopTimeout ?? 10, ctx.options.shutdownTimeoutSeconds) }, false)
-        .catch((error: unknown) => ctx.log.error("stopping a container", { container: c.id, error: textOf(error) })),
+        .catch((error: unknown) => ctx.log.error("stopping a container", { container: c.id, error: messageOf(error) })),
     ),
   );
 }

@@ -1,3 +1,4 @@
+import { messageOf } from "../base/errors.js";
 import { nowNanos } from "./clock.js";
 import type { EngineEvent, EventBus } from "./contract.js";
 
@@ -25,7 +26,7 @@ export function createEventBus(log: (problem: string) => void): EventBus {
           listener(event);
         } catch (error) {
           // A client that went away must not stop the operation that is being told about.
-          log(`event listener: ${error instanceof Error ? error.message : String(error)}`);
+          log(`event listener: ${messageOf(error)}`);
         }
       }
     },

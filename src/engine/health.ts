@@ -1,3 +1,4 @@
+import { messageOf } from "../base/errors.js";
 import type { Container, ContainerState } from "../model/index.js";
 import { newId, nowText } from "./clock.js";
 import { containerEvent } from "./container-events.js";
@@ -135,7 +136,7 @@ export class Health {
     try {
       return { exitCode: await exited, output };
     } catch (error) {
-      return { exitCode: -1, output: error instanceof Error ? error.message : String(error) };
+      return { exitCode: -1, output: messageOf(error) };
     } finally {
       clearTimeout(timer);
     }

@@ -1,5 +1,5 @@
 import { rm } from "node:fs/promises";
-import { KernelError, RefusalError, refuse } from "../base/errors.js";
+import { messageOf, RefusalError, refuse } from "../base/errors.js";
 import type { Exit } from "../containers/contract.js";
 import type { Container, ContainerState } from "../model/index.js";
 import type { Attachments } from "./attachments.js";
@@ -53,7 +53,7 @@ export class Lifecycle {
       void this.#ctx.locks
         .run(exit.containerId, () => this.exited(exit))
         .catch((error: unknown) =>
-          this.#ctx.log.error("exit of a container", { container: exit.containerId, error: textOf(error) }),
+          this.#ctx.log.error("exit of a container", { container: exit.containerId, error: messageOf(error) }),
         );
     });
   }
@@ -131,10 +131,10 @@ export class Lifecycle {
     if (created) {
       await ctx.runtime
         .cleanup(id)
-        .catch((e: unknown) => ctx.log.error("clean-up after a failed start", { container: id, error: textOf(e) }));
+        .catch((e: unknown) => ctx.log.error("clean-up after a failed start", { container: id, error: messageOf(e) }));
       await leaveNetworks(ctx, this.#names, this.get(id));
     }
-    const text = textOf(error);
+    const text = messageOf(error);
     const exitCode = /executable file not found|no such file or directory/i.test(text)
       ? 127
       : /permission denied/i.test(text)
@@ -155,7 +155,7 @@ export class Lifecycle {
     this.#health.unwatch(id);
     await ctx.runtime
       .cleanup(id)
-      .catch((e: unknown) => ctx.log.error("clean-up of an ended container", { container: id, error: textOf(e) }));
+      .catch((e: unknown) => ctx.log.error("clean-up of an ended container", { container: id, error: messageOf(e) }));
     await leaveNetworks(ctx, this.#names, container);
     volumeEvents(ctx, container, "unmount");
     const live = this.live(id);
@@ -195,13 +195,13 @@ export class Lifecycle {
             const failed = this.#ctx.state.containers.get(id);
             if (failed === undefined || this.#closing) return;
             const next = afterExit(failed, { exitCode: failed.state.exitCode, ranMs: 0, previousDelayMs: delayMs });
-            this.#ctx.log.warn("restart failed", { container: id, error: textOf(error), again: next.restart });
+            this.#ctx.log.warn("restart failed", { container: id, error: messageOf(error), again: next.restart });
             if (!next.restart) return;
             await this.setState(id, { status: "restarting", restartCount: failed.state.restartCount + 1 });
             this.#scheduleRestart(id, next.delayMs);
           }
         })
-        .catch((error: unknown) => this.#ctx.log.error("restart", { container: id, error: textOf(error) }));
+        .catch((error: unknown) => this.#ctx.log.error("restart", { container: id, error: messageOf(error) }));
     }, delayMs);
   }
 
@@ -231,7 +231,7 @@ export class Lifecycle {
         if (m.Type !== "volume" || m.Name === undefined || ctx.state.volumes.get(m.Name)?.anonymous !== true) continue;
         await this.#volumes
           .remove(m.Name, true)
-          .catch((e: unknown) => ctx.log.debug("anonymous volume stays", { volume: m.Name, error: textOf(e) }));
+          .catch((e: unknown) => ctx.log.debug("anonymous volume stays", { volume: m.Name, error: messageOf(e) }));
       }
     containerEvent(ctx, container, "destroy");
     this.#waiters.settle(id, ["removed", "next-exit", "not-running"], { StatusCode: container.state.exitCode });
@@ -248,9 +248,4 @@ export class Lifecycle {
 async function bothOf<A, B>(first: Promise<A>, second: Promise<B>): Promise<[A, B]> {
   await Promise.allSettled([first, second]);
   return [await first, await second];
-}
-
-export function textOf(error: unknown): string {
-  if (error instanceof KernelError) return error.message;
-  return error instanceof Error ? error.message : String(error);
 }

@@ -1,6 +1,7 @@
+import { messageOf } from "../base/errors.js";
 import { ClusterUnavailable } from "../cluster/index.js";
 import type { EngineContext } from "./context.js";
-import { type Lifecycle, textOf } from "./lifecycle.js";
+import type { Lifecycle } from "./lifecycle.js";
 import { isRunning } from "./resolve.js";
 import { atEngineStart } from "./restart-policy.js";
 
@@ -22,6 +23,6 @@ export function startRefused(ctx: EngineContext, lifecycle: Lifecycle): void {
         const container = wanted();
         if (container !== undefined) await lifecycle.start(container);
       })
-      .catch((error: unknown) => ctx.log.error("restart policy", { container: id, error: textOf(error) }));
+      .catch((error: unknown) => ctx.log.error("restart policy", { container: id, error: messageOf(error) }));
   }
 }

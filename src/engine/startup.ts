@@ -1,11 +1,11 @@
 import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { orRefuse } from "../base/errors.js";
+import { messageOf, orRefuse } from "../base/errors.js";
 import { type Change, type Container, decidePredefined, type Endpoint, removeSandbox } from "../model/index.js";
 import { newId, nowText } from "./clock.js";
 import type { EngineContext } from "./context.js";
 import type { Health } from "./health.js";
-import { type Lifecycle, textOf } from "./lifecycle.js";
+import type { Lifecycle } from "./lifecycle.js";
 import type { NamesService } from "./names-service.js";
 import { targetOf } from "./published.js";
 import { isRunning } from "./resolve.js";
@@ -35,12 +35,12 @@ export async function recover(
   await sweepVolumes(ctx);
   await ctx.converger
     .convergeAll()
-    .catch((error: unknown) => ctx.log.error("the kernel differs from the model", { error: textOf(error) }));
+    .catch((error: unknown) => ctx.log.error("the kernel differs from the model", { error: messageOf(error) }));
   ctx.converger.watch();
   for (const endpoint of ctx.state.endpoints.values())
     if (endpoint.node === undefined)
       await reservePortsAgain(ctx, endpoint).catch((error: unknown) =>
-        ctx.log.error("published ports", { endpoint: endpoint.id, error: textOf(error) }),
+        ctx.log.error("published ports", { endpoint: endpoint.id, error: messageOf(error) }),
       );
   for (const id of running) health.watch(ctx.state.containers.get(id)!, { keepState: true });
   await applyPolicies(ctx, parts.lifecycle, wasRunning, running);
@@ -73,7 +73,7 @@ async function probeAll(ctx: EngineContext): Promise<Set<string>> {
       continue;
     }
     const found = await ctx.runtime.probe(c.id).catch((error: unknown) => {
-      ctx.log.error("probing a container", { container: c.id, error: textOf(error) });
+      ctx.log.error("probing a container", { container: c.id, error: messageOf(error) });
       return { state: "gone" as const };
     });
     switch (found.state) {
@@ -154,7 +154,7 @@ async function applyPolicies(
       if (container.hostConfig.AutoRemove && wasRunning.has(id)) return lifecycle.remove(container, { volumes: true });
       if (atEngineStart(container, wasRunning.has(id))) await lifecycle.start(container);
     });
-    starts.push(work.catch((error: unknown) => ctx.log.error("restart policy", { container: id, error: textOf(error) })));
+    starts.push(work.catch((error: unknown) => ctx.log.error("restart policy", { container: id, error: messageOf(error) })));
   }
   let timer: NodeJS.Timeout | undefined;
   const limit = new Promise<void>((resolve) => {

@@ -1,10 +1,10 @@
 import { readFileSync, readlinkSync } from "node:fs";
+import { messageOf } from "../base/errors.js";
 import { parsePrefix, prefixContains, prefixText } from "../base/ip.js";
 import type { DriverContext } from "../drivers/index.js";
 import { HOST_NS, objectKey } from "../plan/objects.js";
 import type { KernelPort } from "../plan/port.js";
 import type { EngineContext } from "./context.js";
-import { textOf } from "./lifecycle.js";
 import { makePredefined } from "./startup.js";
 
 /** The uplink's MTU is looked at this often; it changes when a VPN comes up or a cloud network is reconfigured. */
@@ -104,7 +104,7 @@ export function followHost(ctx: EngineContext, options: { readonly fixedMtu: boo
     if (busy) return;
     busy = true;
     work()
-      .catch((error: unknown) => ctx.log.error("uplink", { error: textOf(error) }))
+      .catch((error: unknown) => ctx.log.error("uplink", { error: messageOf(error) }))
       .finally(() => {
         busy = false;
       });
