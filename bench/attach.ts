@@ -26,6 +26,7 @@ const PEERS = process.env["ATTACH_PEERS"] !== "0";
 const load = async <T>(path: string): Promise<T> => (await import(new URL(`../${path}`, import.meta.url).href)) as T;
 const { startKernel } = await load<typeof import("../src/kernel/index.js")>("kernel/index.js");
 const model = await load<typeof import("../src/model/index.js")>("model/index.js");
+const { containerSysctls } = await load<typeof import("../src/drivers/index.js")>("drivers/index.js");
 const { Converger } = await load<typeof import("../src/engine/converge.js")>("engine/converge.js");
 const { Committer } = await load<typeof import("../src/engine/commit.js")>("engine/commit.js");
 
@@ -189,7 +190,13 @@ await withLab(async (lab) => {
   const root = mkdtempSync("/run/lsb-attach-");
   mkdirSync(join(root, "netns"), { recursive: true });
 
-  const kernel = await startKernel({ execRoot: root, instance: "be4c", hostNetns: `/run/netns/${lab.namespace("a")}`, log });
+  const kernel = await startKernel({
+    execRoot: root,
+    instance: "be4c",
+    hostNetns: `/run/netns/${lab.namespace("a")}`,
+    log,
+    spares: { count: 16, sysctls: containerSysctls(true) },
+  });
   const rig = new Rig(kernel);
   const cni = new Cni(lab, lab.namespace("c"));
   const docker = PEERS ? await dockers(lab) : undefined;

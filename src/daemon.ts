@@ -8,11 +8,15 @@ import type { DaemonOptions } from "./cli/index.js";
 import { type ClusterSettings, parseClusterSettings } from "./cluster/index.js";
 import { createContainerRuntime } from "./containers/index.js";
 import { startDns } from "./dns/index.js";
+import { containerSysctls } from "./drivers/index.js";
 import { type EngineParts, startEngine } from "./engine/index.js";
 import { createImageStore } from "./images/index.js";
 import { startKernel } from "./kernel/index.js";
 import { LOCAL_ADDRESS_POOLS } from "./model/index.js";
 import { openEmbeddedStore } from "./store/embedded.js";
+
+/** So many containers in a row start without waiting for the making of a namespace; each takes some hundred KiB of the kernel's memory. */
+const SPARE_NAMESPACES = 16;
 
 /**
  * `linkspan daemon`: the composition root, the only place that constructs things. Nothing here is global to the machine: all files are below the two
@@ -44,6 +48,7 @@ export async function startDaemon(options: DaemonOptions): Promise<void> {
   // The store's lock also says that no other engine uses these roots: nothing else is touched before it is held.
   const store = await openEmbeddedStore({ directory: join(dataRoot, "store"), log, now: () => Date.now() });
   writePidfile(options.pidfile);
+  const hostHasIPv6 = existsSync("/proc/sys/net/ipv6");
   // Both threads load side by side with the rest; the resolver's is what running containers wait for.
   const firstResolver = resolverStart(log);
   const [kernel, runtime, images] = await Promise.all([
@@ -51,6 +56,7 @@ export async function startDaemon(options: DaemonOptions): Promise<void> {
       execRoot,
       instance,
       log,
+      spares: { count: SPARE_NAMESPACES, sysctls: containerSysctls(hostHasIPv6) },
       // Without it nothing can be done or undone. Containers live on; whoever watches over the engine starts it anew, and it repairs.
       onDown: () => process.exit(70),
     }),
@@ -97,7 +103,7 @@ export async function startDaemon(options: DaemonOptions): Promise<void> {
       shutdownTimeoutSeconds: 15,
     },
     instance,
-    hostHasIPv6: existsSync("/proc/sys/net/ipv6"),
+    hostHasIPv6,
     log,
     store,
     ...(cluster === undefined ? {} : { cluster: clusterPart(cluster, dataRoot, log) }),

@@ -8,14 +8,17 @@ const DEFAULT_SYSCTLS: Readonly<Record<string, string>> = {
   "net.ipv4.ping_group_range": "0\t2147483647",
 };
 
+/** What every container's namespace starts with, but for what its own `--sysctl` says. */
+export function containerSysctls(hostHasIPv6: boolean): Readonly<Record<string, string>> {
+  // Off for all present and future interfaces, lo too; an endpoint with an IPv6 address turns it on for itself.
+  return { ...DEFAULT_SYSCTLS, ...(hostHasIPv6 ? { "net.ipv6.conf.all.disable_ipv6": "1" } : {}) };
+}
+
 /** The namespace of a container, its loopback and its sysctls. The host's own namespace is not ours to shape. */
 export function sandboxObjects(sandbox: Sandbox, ctx: DriverContext): readonly KernelObject[] {
   if (sandbox.netns === HOST_NS) return [];
   const ns = sandbox.netns;
-  const sysctls: Record<string, string> = { ...DEFAULT_SYSCTLS };
-  // Off for all present and future interfaces, lo too; an endpoint with an IPv6 address turns it on for itself.
-  if (ctx.hostHasIPv6) sysctls["net.ipv6.conf.all.disable_ipv6"] = "1";
-  Object.assign(sysctls, sandbox.sysctls);
+  const sysctls = { ...containerSysctls(ctx.hostHasIPv6), ...sandbox.sysctls };
   return [
     { kind: "netns", name: ns },
     { kind: "link", ns, name: "lo", type: "loopback", up: true },

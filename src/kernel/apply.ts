@@ -9,7 +9,7 @@ import type { Ledger } from "./ledger.js";
 import { LinkOps } from "./link-ops.js";
 import type { LinkGroups } from "./marks.js";
 import type { NamespacePool } from "./namespace-pool.js";
-import type { Refused } from "./netlink/socket.js";
+import type { Refused, Visit } from "./netlink/socket.js";
 import { Writer } from "./netlink/writer.js";
 import type { Nftables, NftOp } from "./nft/apply.js";
 import { writeAddr, writeDeleteAddr } from "./rtnl/addr.js";
@@ -22,6 +22,10 @@ import { writeSysctl } from "./sysctl.js";
 
 /** One send stays below the default send buffer (net.core.wmem_max, 212,992 bytes). */
 const CHUNK_LIMIT = 96 * 1024;
+/** Memory outside the V8 heap is dear to make: writers that did not have to grow are used again. */
+const WRITER_SIZE = 4096;
+const SPARE_WRITERS = 8;
+const spareWriters: Writer[] = [];
 /** What a removal meets when its object is gone already. */
 const GONE: readonly number[] = [ENODEV, ENOENT, ESRCH, EADDRNOTAVAIL];
 
@@ -31,6 +35,8 @@ export interface ApplyContext {
   readonly groups: LinkGroups;
   readonly ledger: Ledger;
   readonly warn: (message: string, fields: Record<string, unknown>) => void;
+  /** Indexes of our bridges in the host's namespace, by name. A wrong one makes the kernel refuse (they are not used again), and all are forgotten. */
+  readonly hostIndexes: Map<string, number>;
   /** Removals that go on after their op is done */
   readonly background: Set<Promise<void>>;
   /** How many applies are under way */
@@ -48,6 +54,8 @@ export interface Place {
 export interface Answer {
   readonly refused?: (why: Refused) => boolean;
   readonly done?: () => void;
+  /** Comes before the others, and also for a message that is refused in the end */
+  readonly echo?: (message: Parameters<Visit>[0]) => void;
 }
 
 interface Chunk {
@@ -61,8 +69,11 @@ export async function apply(context: ApplyContext, batches: readonly Batch[]): P
   context.running++;
   try {
     for (const [i, batch] of batches.entries()) await run.batch(batch, i);
+    run.end();
   } finally {
     context.running--;
+    if (run.failures.length > 0) context.hostIndexes.clear();
+    context.pool.spares.refill();
   }
   return { failures: run.failures, syscalls: tally.calls - before };
 }
@@ -75,11 +86,15 @@ export class Run {
   readonly context: ApplyContext;
   readonly failures: OpFailure[] = [];
   readonly #chunks = new Map<NsRef, Chunk>();
-  /** "ns|name" of links that a gathered message makes */
-  readonly awaited = new Set<string>();
-  /** "ns|name" → index, as found in this batch */
+  /** "ns|name" of links that a gathered message makes → the namespace whose message it is */
+  readonly awaited = new Map<string, NsRef>();
+  /** "ns|name" → index, as found by this apply */
   readonly indexes = new Map<string, number>();
+  /** Namespaces that this apply has taken out of store */
+  readonly #prepared = new Set<NsRef>();
   readonly #failed = new Set<Op>();
+  /** Puts whose answers are not all in yet */
+  #unsettled: Op[] = [];
   readonly #links: LinkOps;
 
   constructor(context: ApplyContext) {
@@ -88,7 +103,6 @@ export class Run {
   }
 
   async batch(batch: Batch, number: number): Promise<void> {
-    this.indexes.clear();
     const nft = new Map<NsRef, NftOp[]>();
     for (const [index, op] of batch.entries()) {
       const place = { op, batch: number, index };
@@ -108,9 +122,23 @@ export class Run {
       }
     }
     await this.#links.removals();
-    this.flush();
+    // What only adds to a namespace may leave with what the next batch adds there: one send instead of two.
+    const more = nft.size === 0 && batch.every((op) => op.op === "put");
+    if (!more) this.flush();
     for (const [ns, ops] of nft) this.#nft(ns, ops);
-    for (const op of batch) if (op.op === "put" && !this.#failed.has(op)) this.context.ledger.put(op.object);
+    for (const op of batch) if (op.op === "put") this.#unsettled.push(op);
+    if (!more) this.#settle();
+  }
+
+  end(): void {
+    this.flush();
+    this.#settle();
+  }
+
+  /** Everything has been sent: what did not fail is there. */
+  #settle(): void {
+    for (const op of this.#unsettled) if (!this.#failed.has(op)) this.context.ledger.put(op.object);
+    this.#unsettled = [];
   }
 
   /** Gathers one or more messages (`write` returns how many, one if nothing). Only the last one's success counts as done. */
@@ -123,7 +151,7 @@ export class Run {
     if (chunk === undefined) {
       // Opens the namespace now: an op whose namespace is not there fails alone.
       this.context.pool.route(ns);
-      chunk = { w: new Writer(1024), entries: [] };
+      chunk = { w: spareWriters.pop() ?? new Writer(WRITER_SIZE), entries: [] };
       this.#chunks.set(ns, chunk);
     }
     const written = write(chunk.w);
@@ -133,6 +161,17 @@ export class Run {
         place,
         answer: i === count - 1 ? answer : answer.refused === undefined ? {} : { refused: answer.refused },
       });
+  }
+
+  /** Sends what has gathered for one namespace, and what follows from it there, so that a link that it makes exists. */
+  #flushFor(key: string): void {
+    for (let round = 0; round < 16; round++) {
+      const ns = this.awaited.get(key);
+      const chunk = ns === undefined ? undefined : this.#chunks.get(ns);
+      if (ns === undefined || chunk === undefined) return;
+      this.#chunks.delete(ns);
+      this.#sendChunk(ns, chunk);
+    }
   }
 
   /** Sends what has gathered, and what that brings about. */
@@ -156,6 +195,11 @@ export class Run {
     });
   }
 
+  /** Has this apply taken the namespace out of store: lo is up, the usual sysctls are set? */
+  isPrepared(ns: NsRef): boolean {
+    return this.#prepared.has(ns);
+  }
+
   hasFailed(op: Op): boolean {
     return this.#failed.has(op);
   }
@@ -169,24 +213,36 @@ export class Run {
     const key = `${ns}|${name}`;
     const known = this.indexes.get(key);
     if (known !== undefined) return known;
-    if (this.awaited.has(key)) this.flush();
-    const { pool, groups } = this.context;
+    this.#flushFor(key);
+    const { pool, groups, hostIndexes } = this.context;
+    const told = this.indexes.get(key) ?? (ns === HOST_NS ? hostIndexes.get(name) : undefined);
+    if (told !== undefined) return told;
     const link = getLink(pool.route(ns), { name });
     if (link === undefined) throw new KernelError(`link show ${name}`, ENODEV, "ENODEV");
     const ours = link.group === groups.own || link.group === groups.peer;
     if (!ours && !options.foreign) throw new KernelError(`link ${name} is not ours`, EPERM, "EPERM");
     if (ours) this.indexes.set(key, link.index);
+    if (ours && ns === HOST_NS && link.kind === "bridge") hostIndexes.set(name, link.index);
     return link.index;
+  }
+
+  /** The link goes away, or is made anew. */
+  forgetIndex(ns: NsRef, name: string): void {
+    this.indexes.delete(`${ns}|${name}`);
+    if (ns === HOST_NS) this.context.hostIndexes.delete(name);
   }
 
   #sendChunk(ns: NsRef, chunk: Chunk): void {
     let refused: ReadonlyMap<number, Refused>;
     try {
-      refused = this.context.pool.route(ns).request(chunk.w);
+      refused = this.context.pool
+        .route(ns)
+        .request(chunk.w, undefined, (index, message) => chunk.entries[index]?.answer.echo?.(message));
     } catch (error) {
       for (const { place } of chunk.entries) this.caught(place, error);
       return;
     }
+    if (chunk.w.size <= WRITER_SIZE && spareWriters.length < SPARE_WRITERS) spareWriters.push(chunk.w.clear());
     for (const [i, { place, answer }] of chunk.entries.entries()) {
       const why = refused.get(i);
       try {
@@ -201,9 +257,13 @@ export class Run {
   }
 
   async #netns(place: Place, name: NsRef): Promise<void> {
-    if (place.op.op === "put") return this.context.pool.make(name);
+    if (place.op.op === "put") {
+      if (this.context.pool.make(name) === "prepared") this.#prepared.add(name);
+      return;
+    }
     await this.#links.removals();
     this.flush();
+    for (const key of [...this.indexes.keys()]) if (key.startsWith(`${name}|`)) this.indexes.delete(key);
     this.context.nft.forget(name);
     this.context.pool.remove(name);
   }
@@ -245,7 +305,7 @@ export class Run {
         });
         return;
       case "sysctl":
-        if (!put) return;
+        if (!put || (this.isPrepared(o.ns) && this.context.pool.spares.has(o.key, o.value))) return;
         // The file of an interface appears with the interface.
         this.flush();
         this.context.pool.inside(o.ns, () => writeSysctl(o.ns === HOST_NS ? "host" : "pinned", o.key, o.value));

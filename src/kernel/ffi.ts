@@ -39,6 +39,7 @@ export const libc = {
   openat: bind<(directory: number, path: string, flags: number, mode: number) => number>(
     "int openat(int directory, const char *path, int flags, int mode)",
   ),
+  link: bind<(from: string, to: string) => number>("int link(const char *from, const char *to)"),
   unlink: bind<(path: string) => number>("int unlink(const char *path)"),
   close: bind<(fd: number) => number>("int close(int fd)"),
   read: bind<(fd: number, buffer: Pointer, size: number) => number>("intptr_t read(int fd, void *buffer, size_t size)"),

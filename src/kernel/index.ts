@@ -4,7 +4,7 @@ import { KernelError } from "../base/errors.js";
 import type { Logger } from "../base/log.js";
 import type { Drift, KernelPort } from "../plan/port.js";
 import { packBatch } from "./packed-batch.js";
-import type { Calls, Failure, FromWorker, Method, Request, WorkerOptions } from "./protocol.js";
+import type { Calls, Failure, FromWorker, Method, Request, SpareOptions, WorkerOptions } from "./protocol.js";
 
 export { RTPROT_LINKSPAN } from "./marks.js";
 export { inNamespace } from "./namespaces.js";
@@ -19,6 +19,8 @@ export interface KernelOptions {
   readonly instance?: string;
   /** Path of the namespace that is the host's for this engine; absent: the process's own. */
   readonly hostNetns?: string;
+  /** Absent: none are made in advance. */
+  readonly spares?: SpareOptions;
   readonly log: Logger;
   /** The thread has ended although nobody closed it: nothing can be asked of the kernel any more. */
   readonly onDown?: (error: Error) => void;
@@ -32,9 +34,17 @@ export interface Kernel extends KernelPort {
 
 /** Starts the kernel thread, which enters `hostNetns` for good. Rejects with KernelError if it cannot speak to the kernel. */
 export async function startKernel(options: KernelOptions): Promise<Kernel> {
-  const { log, execRoot, hostNetns } = options;
+  const { log, execRoot, hostNetns, spares } = options;
   const group = options.group ?? groupOf(options.instance ?? "");
-  const thread = new KernelThread({ execRoot, group, ...(hostNetns === undefined ? {} : { hostNetns }) }, log);
+  const thread = new KernelThread(
+    {
+      execRoot,
+      group,
+      ...(hostNetns === undefined ? {} : { hostNetns }),
+      ...(spares === undefined ? {} : { spares }),
+    },
+    log,
+  );
   await thread.call("hostLinks", undefined);
   const watchers = new Set<(drift: Drift) => void>();
   thread.onDown = (error) => options.onDown?.(error);

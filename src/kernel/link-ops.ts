@@ -6,7 +6,7 @@ import type { Refused } from "./netlink/socket.js";
 import { Writer } from "./netlink/writer.js";
 import { bridgeData, creationNs, portChanges, portValues, writeCreate, writeDelete, writeSet } from "./rtnl/link.js";
 import { mustRecreate, toLink } from "./rtnl/link-object.js";
-import { getLink, type SeenLink } from "./rtnl/link-read.js";
+import { getLink, readLink, type SeenLink } from "./rtnl/link-read.js";
 import { type BridgePortValues, IFLA_BR, type LinkValues } from "./rtnl/link-tables.js";
 import { writeSysctl } from "./sysctl.js";
 
@@ -23,7 +23,8 @@ export class LinkOps {
   async run(place: Place, link: Link): Promise<void> {
     const { op } = place;
     if (link.type === "loopback") {
-      if (op.op === "put") this.#run.send(link.ns, place, (w) => writeSet(w, link.name, { up: link.up }));
+      if (op.op === "put" && !(link.up && this.#run.isPrepared(link.ns)))
+        this.#run.send(link.ns, place, (w) => writeSet(w, link.name, { up: link.up }));
       return;
     }
     if (op.op === "delete") {
@@ -45,7 +46,7 @@ export class LinkOps {
     this.#run.flush();
     const byNs = new Map<NsRef, { readonly place: Place; readonly name: string }[]>();
     for (const { place, ns, name } of this.#doomed.splice(0)) {
-      this.#run.indexes.delete(`${ns}|${name}`);
+      this.#run.forgetIndex(ns, name);
       const list = byNs.get(ns);
       if (list === undefined) byNs.set(ns, [{ place, name }]);
       else list.push({ place, name });
@@ -70,10 +71,11 @@ export class LinkOps {
     const peerTarget = link.type === "veth" && link.peer.ns !== link.ns ? pool.fd(link.peer.ns) : undefined;
     const flags = link.master === undefined ? undefined : portChanges(link.port, undefined);
     const names = [`${link.ns}|${link.name}`, ...(link.type === "veth" ? [`${link.peer.ns}|${link.peer.name}`] : [])];
-    for (const name of names) run.awaited.add(name);
+    for (const name of names) run.awaited.set(name, from);
     const settled = () => {
       for (const name of names) run.awaited.delete(name);
     };
+    let echoed: SeenLink | undefined;
     run.send(
       from,
       place,
@@ -87,8 +89,13 @@ export class LinkOps {
           ...(peerTarget === undefined ? {} : { peerTarget }),
         }),
       {
+        echo: ({ bytes, start, end }) => {
+          echoed = readLink(bytes, start, end);
+        },
         done: () => {
           settled();
+          // Where creation and home differ the index is the one before the move.
+          if (echoed !== undefined && link.ns === from) this.#learn(link, echoed);
           // By name, so only now: had the creation failed, the name might be another's link.
           if (link.type === "bridge" && link.mtu !== undefined) {
             const { mtu } = link;
@@ -103,6 +110,13 @@ export class LinkOps {
         },
       },
     );
+  }
+
+  #learn(link: Link, { index, values }: SeenLink): void {
+    const { indexes } = this.#run;
+    indexes.set(`${link.ns}|${link.name}`, index);
+    if (link.type === "veth" && values.IFLA_LINK !== undefined)
+      indexes.set(`${link.peer.ns}|${link.peer.name}`, values.IFLA_LINK);
   }
 
   /**
@@ -221,7 +235,7 @@ export class LinkOps {
     const w = new Writer(128);
     writeDelete(w, { name });
     const refused: Refused | undefined = this.#run.context.pool.route(ns).request(w).get(0);
-    this.#run.indexes.delete(`${ns}|${name}`);
+    this.#run.forgetIndex(ns, name);
     if (refused !== undefined && refused.errno !== ENODEV)
       this.#run.context.warn("link delete failed", { link: name, netns: ns === HOST_NS ? "host" : ns, errno: refused.errno });
   }

@@ -8,13 +8,16 @@ import {
   inNamespace,
   isPinned,
   listNamespaces,
-  makeNamespace,
   namespaceDirectory,
   openNamespace,
+  pinNamespace,
   removeNamespace,
+  unnamedNamespace,
 } from "./namespaces.js";
 import { NETLINK_NETFILTER, NETLINK_ROUTE } from "./netlink/constants.js";
 import { NetlinkSocket } from "./netlink/socket.js";
+import type { SpareOptions } from "./protocol.js";
+import { SpareNamespaces } from "./spare-namespaces.js";
 
 /** Namespaces that are kept open. Three descriptors each at most, of the 20,000 that a process may have. */
 const OPEN_LIMIT = 256;
@@ -31,28 +34,42 @@ interface OpenNamespace {
  */
 export class NamespacePool {
   readonly directory: string;
+  readonly spares: SpareNamespaces;
+  readonly #template: string;
   readonly #open = new Map<NsRef, OpenNamespace>();
 
-  constructor(execRoot: string) {
+  constructor(execRoot: string, spares: SpareOptions = { count: 0, sysctls: {} }) {
     this.directory = namespaceDirectory(execRoot);
+    this.#template = join(execRoot, "netns.pin");
+    this.spares = new SpareNamespaces(spares);
     this.#open.set(HOST_NS, { fd: homeNamespace(), route: undefined, netfilter: undefined });
   }
 
-  /** Makes and pins a namespace, unless it is there. Its lo is down. */
-  make(name: NsRef): void {
+  /**
+   * Makes and pins a namespace, unless it is there. "fresh": its lo is down, its sysctls are the kernel's; "prepared": a spare, with lo up and
+   * the sysctls that the pool was given.
+   */
+  make(name: NsRef): "there" | "fresh" | "prepared" {
     const path = this.path(name);
-    const build = () => makeNamespace(path, () => new NetlinkSocket(NETLINK_ROUTE));
-    let route: NetlinkSocket;
+    const spare = this.spares.take();
+    const made = spare ?? newNamespace();
     try {
-      route = build();
+      try {
+        pinNamespace(made.fd, path, this.#template);
+      } catch (error) {
+        if ((error as { errno?: number }).errno !== EEXIST || isPinned(path)) throw error;
+        // A crash came between the making of the file and the mount.
+        removeNamespace(path);
+        pinNamespace(made.fd, path, this.#template);
+      }
     } catch (error) {
-      if ((error as { errno?: number }).errno !== EEXIST) throw error;
-      if (isPinned(path)) return;
-      // A crash came between the making of the file and the mount.
-      removeNamespace(path);
-      route = build();
+      made.route.close();
+      libc.close(made.fd);
+      if ((error as { errno?: number }).errno === EEXIST) return "there";
+      throw error;
     }
-    this.#add(name, { fd: openNamespace(path), route, netfilter: undefined });
+    this.#add(name, { fd: made.fd, route: made.route, netfilter: undefined });
+    return spare === undefined ? "fresh" : "prepared";
   }
 
   /** Our sockets would keep the namespace alive, so they are closed first. */
@@ -91,6 +108,7 @@ export class NamespacePool {
   }
 
   close(): void {
+    this.spares.close();
     for (const name of [...this.#open.keys()]) this.#forget(name);
   }
 
@@ -130,4 +148,9 @@ export class NamespacePool {
     if (name !== HOST_NS) libc.close(entry.fd);
     this.#open.delete(name);
   }
+}
+
+function newNamespace(): { readonly fd: number; readonly route: NetlinkSocket } {
+  const { fd, result } = unnamedNamespace(() => new NetlinkSocket(NETLINK_ROUTE));
+  return { fd, route: result };
 }

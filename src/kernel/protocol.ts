@@ -3,6 +3,12 @@ import type { Drift, HostLink, HostRoute, ObserveScope, OpFailure, SocketRequest
 import type { ConntrackMatch } from "./conntrack.js";
 import type { PackedBatch } from "./packed-batch.js";
 
+/** Namespaces made in advance; `sysctls` are what nearly every one will be given, so that they have it already. */
+export interface SpareOptions {
+  readonly count: number;
+  readonly sysctls: Readonly<Record<string, string>>;
+}
+
 /** What crosses between the engine's thread and the kernel thread. */
 export interface WorkerOptions {
   readonly execRoot: string;
@@ -10,6 +16,7 @@ export interface WorkerOptions {
   readonly group: number;
   /** Path of the namespace to be used as the host's; absent: the process's own. */
   readonly hostNetns?: string;
+  readonly spares?: SpareOptions;
 }
 
 /** Method → its argument and its result. */

@@ -22,13 +22,14 @@ const port = parentPort;
 const options = workerData as WorkerOptions;
 if (options.hostNetns !== undefined) adoptNamespace(options.hostNetns);
 
-const pool = new NamespacePool(options.execRoot);
+const pool = new NamespacePool(options.execRoot, options.spares);
 const post = (message: FromWorker): void => port.postMessage(message);
 const context: ApplyContext = {
   pool,
   nft: new Nftables(pool),
   groups: linkGroups(options.group),
   ledger: new Ledger(),
+  hostIndexes: new Map(),
   warn: (warn, fields) => post({ warn, fields }),
   background: new Set(),
   running: 0,

@@ -56,7 +56,7 @@ test("an attached endpoint: addresses, routes, marks; it reaches its gateway; ev
   // The first one opens procfs as well.
   expect((await attach(3)).syscalls).toBe(second.syscalls);
   expect(first.syscalls).toBeLessThan(32);
-  expect(second.syscalls).toBe(24);
+  expect(second.syscalls).toBe(18);
   expect(
     lab
       .inside("c1", "ip", "route")

@@ -3,7 +3,7 @@ import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Logger } from "../../src/base/log.js";
-import { type Kernel, startKernel } from "../../src/kernel/index.js";
+import { type Kernel, type KernelOptions, startKernel } from "../../src/kernel/index.js";
 import { umount } from "../../src/kernel/mounts.js";
 import { makeNamespace, removeNamespace } from "../../src/kernel/namespaces.js";
 import type { KernelObject } from "../../src/plan/objects.js";
@@ -27,7 +27,7 @@ export interface Lab {
 }
 
 /** A fresh namespace as the host's, with lo up, and a kernel thread in it. */
-export async function openLab(): Promise<Lab> {
+export async function openLab(options: Pick<KernelOptions, "spares"> = {}): Promise<Lab> {
   const execRoot = mkdtempSync(join(tmpdir(), "lst-exec-"));
   const hostNetns = join(execRoot, "host");
   makeNamespace(hostNetns, () => undefined);
@@ -40,7 +40,7 @@ export async function openLab(): Promise<Lab> {
     warn: (message, fields) => warnings.push(`${message} ${JSON.stringify(fields)}`),
     error: (message, fields) => warnings.push(`${message} ${JSON.stringify(fields)}`),
   };
-  const kernel = await startKernel({ execRoot, group: GROUP, hostNetns, log });
+  const kernel = await startKernel({ execRoot, group: GROUP, hostNetns, log, ...options });
   const apply = async (...batches: Batch[]) => kernel.apply(batches);
   const demand = async (batch: Batch): Promise<ApplyResult> => {
     const result = await kernel.apply([batch]);

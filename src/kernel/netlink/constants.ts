@@ -16,6 +16,8 @@ export const NLMSG_DONE = 3;
 export const NLM_F_REQUEST = 1;
 export const NLM_F_MULTI = 2;
 export const NLM_F_ACK = 4;
+/** The notification of what the request made comes to the sender as well (RTM_NEWLINK: since Linux 6.2) */
+export const NLM_F_ECHO = 8;
 export const NLM_F_DUMP_INTR = 0x10;
 export const NLM_F_REPLACE = 0x100;
 export const NLM_F_EXCL = 0x200;

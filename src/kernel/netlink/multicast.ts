@@ -7,6 +7,8 @@ import { eachMessage, enlargeReceiveBuffer, type Visit } from "./socket.js";
 const SO_ATTACH_FILTER = 26;
 const RECEIVE_SIZE = 256 * 1024;
 const BUFFER_SIZE = 8 * 1024 * 1024;
+/** Most of what comes are our own changes, some twenty messages for an endpoint: read when the requests that follow each other have been done. */
+const GATHER_MS = 10;
 /** struct msghdr and cmsghdr on 64-bit Linux */
 const MSG_CONTROLLEN = 40;
 const CMSG_HEADER = 16;
@@ -16,6 +18,7 @@ const CONTROL_SIZE = 64;
 export class MulticastSocket {
   readonly fd: number;
   readonly #poll: Poll;
+  #timer: NodeJS.Timeout | undefined;
   readonly #buffer = memory(RECEIVE_SIZE);
   readonly #control = memory(CONTROL_SIZE + 64);
   readonly #vector = memory(16);
@@ -50,13 +53,17 @@ export class MulticastSocket {
     this.#message.writeBigUInt64LE(1n, 24);
     this.#message.writeBigUInt64LE(addressOf(this.#control), 32);
     this.#poll = new Poll(this.fd, { readable: true }, ({ status }) => {
-      this.drain();
-      // libuv stops at a socket error (ENOBUFS); the error itself has come out of recvmsg.
-      if (status < 0) {
-        this.#lost();
-        this.#poll.restart();
-      }
+      // libuv stops at a socket error (ENOBUFS); the error itself comes out of recvmsg.
+      if (status < 0) this.#lost();
+      this.#poll.restart({ readable: false });
+      this.#timer = setTimeout(() => this.#read(), GATHER_MS);
     });
+  }
+
+  #read(): void {
+    this.#timer = undefined;
+    this.drain();
+    this.#poll.restart({ readable: true });
   }
 
   /** Reads what is there now; bounded, so that a storm does not hold the thread. */
@@ -79,6 +86,7 @@ export class MulticastSocket {
   }
 
   close(): void {
+    if (this.#timer !== undefined) clearTimeout(this.#timer);
     this.#poll.close();
     libc.close(this.fd);
   }

@@ -71,9 +71,13 @@ export class NetlinkSocket {
   /**
    * Sends all messages at once. The kernel runs them in order, each on its own, and reports each that fails; only the last one's
    * success is asked for (or that of `ackIndex`, the last one that counts), as it tells that all have run. Returns the failures by
-   * message index.
+   * message index. `echoed` gets what comes back of messages with NLM_F_ECHO.
    */
-  request(messages: Writer, ackIndex: number = messages.count - 1): ReadonlyMap<number, Refused> {
+  request(
+    messages: Writer,
+    ackIndex: number = messages.count - 1,
+    echoed?: (index: number, message: Parameters<Visit>[0]) => void,
+  ): ReadonlyMap<number, Refused> {
     const failures = new Map<number, Refused>();
     if (messages.count === 0) return failures;
     if (messages.count > 64) this.#enlarge();
@@ -83,7 +87,7 @@ export class NetlinkSocket {
       retry(() => libc.send(this.fd, bytes, bytes.length, 0)),
       "netlink send",
     );
-    this.readAnswers(first, ackIndex, failures);
+    this.readAnswers(first, ackIndex, failures, echoed);
     return failures;
   }
 
@@ -95,14 +99,23 @@ export class NetlinkSocket {
   }
 
   /** Collects the refusals of messages numbered from `first`, until the answer to message `last` has come or there is none. */
-  readAnswers(first: number, last: number, failures: Map<number, Refused>): void {
+  readAnswers(
+    first: number,
+    last: number,
+    failures: Map<number, Refused>,
+    echoed?: (index: number, message: Parameters<Visit>[0]) => void,
+  ): void {
     let ended = false;
     while (!ended) {
       const size = this.#receive();
       if (size === 0) return;
       eachMessage(received, size, (m) => {
         const index = m.seq - first;
-        if (m.type !== NLMSG_ERROR || index < 0) return;
+        if (index < 0) return;
+        if (m.type !== NLMSG_ERROR) {
+          echoed?.(index, m);
+          return;
+        }
         this.#portId = m.pid;
         const refused = readError(m.bytes, m.start, m.end, m.flags);
         if (refused !== undefined) failures.set(index, refused);

@@ -18,9 +18,10 @@ export class Writer {
     return this.#at;
   }
 
-  clear(): void {
+  clear(): this {
     this.#at = 0;
     this.#starts = [];
+    return this;
   }
 
   /** Numbers the messages from `seq` on, asks for the acknowledgement of the last one (or of `ackIndex`; -1: of none), and returns the bytes to send (valid until changed). */

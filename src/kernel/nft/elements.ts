@@ -27,6 +27,10 @@ const ELEMENTS_PER_MESSAGE = 192;
 /** One transaction is one send; beyond this many bytes it becomes several. */
 const TRANSACTION_LIMIT = 4 * 1024 * 1024;
 
+/** For what an endpoint has: memory outside the V8 heap is dear to make. */
+const SMALL = 8192;
+const small = new Writer(SMALL);
+
 /** Can it be sent as bytes? Not if a value is a prefix or a range, which is for libnftables to take apart. */
 export const isPlain = (e: NftElement): boolean => e.key.every(isSingle) && (e.data === undefined || e.data.every(isSingle));
 
@@ -99,7 +103,8 @@ function transact(socket: NetlinkSocket, work: readonly Item[], grouped: boolean
   const messages = grouped ? inMessages(work) : work.map((item, first) => ({ items: [item], first }));
   let at = 0;
   while (at < messages.length) {
-    const w = new Writer(Math.min(TRANSACTION_LIMIT, 256 + work.reduce((sum, { count }) => sum + count, 0) * 96));
+    const size = Math.min(TRANSACTION_LIMIT, 256 + work.reduce((sum, { count }) => sum + count, 0) * 96);
+    const w = size <= SMALL ? small.clear() : new Writer(size);
     batchMark(w, NFNL_MSG_BATCH_BEGIN);
     const begin = at;
     while (at < messages.length && w.size < TRANSACTION_LIMIT) writeMessage(w, messages[at++]!.items);

@@ -1,8 +1,8 @@
-import { macToBytes, parseIp } from "../../base/ip.js";
+import { ipv4Number, macToBytes, parseIp } from "../../base/ip.js";
 import { elementsOf, type NftElement, type NftTable, type NftValue } from "../../plan/objects.js";
 import { tableComment } from "../marks.js";
 import { countText } from "./count.js";
-import { ipv4Number, parseVerdict } from "./values.js";
+import { parseVerdict } from "./values.js";
 
 /**
  * nft's language, from typed objects. Every string that reaches the text has passed a check of its own kind: what a person may

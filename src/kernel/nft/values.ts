@@ -1,4 +1,4 @@
-import { bytesToIp, bytesToMac } from "../../base/ip.js";
+import { bytesToIp, bytesToMac, ipv4Number } from "../../base/ip.js";
 import type { NftFamily, NftValue } from "../../plan/objects.js";
 import { addressBytes, mac } from "../netlink/codec.js";
 import type { Writer } from "../netlink/writer.js";
@@ -49,26 +49,6 @@ const TYPES: Readonly<Record<ValueType, Codec>> = {
     read: (b) => b.toString("latin1").replace(/\0.*$/s, ""),
   },
 };
-
-/** The address as one number, or -1 if it is none. */
-export function ipv4Number(text: string): number {
-  let out = 0;
-  let part = -1;
-  let dots = 0;
-  for (let i = 0; i < text.length; i++) {
-    const c = text.charCodeAt(i);
-    if (c === 46) {
-      if (part < 0 || ++dots > 3) return -1;
-      out = out * 256 + part;
-      part = -1;
-    } else if (c < 48 || c > 57 || part === 0) return -1;
-    else {
-      part = part < 0 ? c - 48 : part * 10 + c - 48;
-      if (part > 255) return -1;
-    }
-  }
-  return dots === 3 && part >= 0 ? out * 256 + part : -1;
-}
 
 const BY_ID = new Map<number, ValueType>(Object.entries(TYPES).map(([name, codec]) => [codec.id, name as ValueType]));
 

@@ -50,6 +50,8 @@ export const IFLA = attributes({
   IFLA_GROUP: [27, u32],
   IFLA_NET_NS_FD: [28, u32],
   IFLA_EXT_MASK: [29, u32],
+  IFLA_NUM_TX_QUEUES: [31, u32],
+  IFLA_NUM_RX_QUEUES: [32, u32],
   IFLA_LINK_NETNSID: [37, i32],
 });
 export type LinkValues = Values<typeof IFLA.table>;
