@@ -4,14 +4,15 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import Docker from "dockerode";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { EngineLab, until } from "../engine/harness.js";
+import { EngineLab } from "../engine/harness.js";
+import { until } from "../lib/run.js";
 import { run } from "./helpers.js";
 
 const lab = new EngineLab("api");
 const d = (...args: string[]) => lab.docker(...args);
 const linkspan = (...args: string[]) =>
   run(new URL("../../bin/linkspan", import.meta.url).pathname, args, { env: { DOCKER_HOST: `unix://${lab.socket}` } });
-const json = async (path: string) => (await lab.api("GET", path)).body as Record<string, unknown>;
+const json = async (path: string) => (await lab.api("GET", path)).json as Record<string, unknown>;
 const golden = JSON.parse(readFileSync(new URL("./golden/docker-inspect.json", import.meta.url), "utf8")) as Record<
   string,
   unknown

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { generator } from "../lib/random.js";
 import { sleep } from "../lib/run.js";
 import { World } from "./chaos-world.js";
 import { type ClusterHost, ClusterLab } from "./lab.js";
@@ -14,16 +15,6 @@ const TIME_MS = FULL ? 600_000 : 25_000;
 /** After everything is whole again, so long may it take until all is as it should be. A cut connection to etcd is noticed after 8 s. */
 const SETTLE_MS = FULL ? 90_000 : 25_000;
 const SEED = Number(process.env["CHAOS_SEED"] ?? 20260731);
-
-function generator(seed: number): () => number {
-  let x = seed;
-  return () => {
-    x ^= x << 13;
-    x ^= x >>> 17;
-    x ^= x << 5;
-    return (x >>> 0) / 2 ** 32;
-  };
-}
 
 const random = generator(SEED);
 const pick = <T>(list: readonly T[]): T => list[Math.floor(random() * list.length)]!;

@@ -1,23 +1,14 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { EngineLab, sleep } from "../engine/harness.js";
+import { EngineLab } from "../engine/harness.js";
+import { generator } from "../lib/random.js";
+import { sleep } from "../lib/run.js";
 
 const ROUNDS = 8;
 /** On a busy machine a round takes long: no new one is begun after this. */
 const BUDGET_MS = 60_000;
 const lab = new EngineLab("crash");
 const d = (...args: string[]) => lab.docker(...args);
-
-/** A small generator with a fixed seed: the same moments of death in every run. */
-function random(seed: number): () => number {
-  let x = seed;
-  return () => {
-    x ^= x << 13;
-    x ^= x >>> 17;
-    x ^= x << 5;
-    return (x >>> 0) / 2 ** 32;
-  };
-}
 
 /** What clients do all day; each call may meet an engine that has just died. */
 async function work(round: number, stop: () => boolean): Promise<void> {
@@ -45,9 +36,9 @@ async function work(round: number, stop: () => boolean): Promise<void> {
 
 /** Removes what the clients left when the engine died under them. */
 async function tidy(): Promise<void> {
-  const containers = (await lab.api("GET", "/containers/json?all=1")).body as { Id: string; Names: string[] }[];
+  const containers = (await lab.api("GET", "/containers/json?all=1")).json as { Id: string; Names: string[] }[];
   for (const c of containers) if (c.Names[0]!.startsWith("/w")) await lab.api("DELETE", `/containers/${c.Id}?force=1`);
-  const networks = (await lab.api("GET", "/networks")).body as { Id: string; Name: string }[];
+  const networks = (await lab.api("GET", "/networks")).json as { Id: string; Name: string }[];
   for (const n of networks) if (n.Name.startsWith("nw")) await lab.api("DELETE", `/networks/${n.Id}`);
 }
 
@@ -63,7 +54,7 @@ afterAll(async () => {
 
 describe("SIGKILL of the engine in the middle of its work", () => {
   it("leaves nothing behind, and running containers lose no packet", async () => {
-    const next = random(20260731);
+    const next = generator(20260731);
     const target = await d("inspect", "-f", "{{.NetworkSettings.Networks.steady.IPAddress}}", "s2");
     const pid = await d("inspect", "-f", "{{.State.Pid}}", "s1");
     const ping: ChildProcess = spawn("nsenter", [`--net=/proc/${pid}/ns/net`, "ping", "-i", "0.01", "-q", target], {

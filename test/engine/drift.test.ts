@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { EngineLab, sleep, until } from "./harness.js";
+import { sleep, until } from "../lib/run.js";
+import { EngineLab } from "./harness.js";
 
 const lab = new EngineLab("drift");
 const d = (...args: string[]) => lab.docker(...args);

@@ -1,5 +1,6 @@
 import { afterAll, expect, it } from "vitest";
-import { EngineLab, until } from "./harness.js";
+import { until } from "../lib/run.js";
+import { EngineLab } from "./harness.js";
 
 const labs: EngineLab[] = [];
 const lab = (name: string, ...flags: string[]): EngineLab => {

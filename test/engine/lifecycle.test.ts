@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { EngineLab, until } from "./harness.js";
+import { until } from "../lib/run.js";
+import { EngineLab } from "./harness.js";
 
 const lab = new EngineLab("life");
 const d = (...args: string[]) => lab.docker(...args);

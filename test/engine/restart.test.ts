@@ -1,6 +1,7 @@
 import { spawn } from "node:child_process";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { EngineLab, sleep, until } from "./harness.js";
+import { sleep, until } from "../lib/run.js";
+import { EngineLab } from "./harness.js";
 
 const lab = new EngineLab("again");
 const d = (...args: string[]) => lab.docker(...args);

@@ -1,6 +1,7 @@
-import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, rmdirSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
+import { entries, unmountBelow } from "./files.js";
 import { type Answer, requestUnix } from "./http.js";
 import { must, type Ran, type RunOptions, run, sleep } from "./run.js";
 import type { Space } from "./space.js";
@@ -72,9 +73,9 @@ export class Engine {
       ended = true;
       if (this.#process === child) this.#process = undefined;
     });
-    for (let tries = 0; tries < 600 && !ended; tries++) {
+    for (let tries = 0; tries < 1_200 && !ended; tries++) {
       if (existsSync(this.socket) && (await this.#answers())) return;
-      await sleep(50);
+      await sleep(25);
     }
     throw new Error(`the engine ${ended ? "ended" : "does not answer"}:\n${this.logTail()}`);
   }
@@ -196,12 +197,6 @@ function killBelow(directory: string): void {
   }
 }
 
-function unmountBelow(directory: string): void {
-  const lines = readFileSync("/proc/self/mountinfo", "utf8").split("\n");
-  const points = lines.map((line) => line.split(" ")[4] ?? "").filter((point) => point.startsWith(`${directory}/`));
-  for (const point of points.reverse()) spawnSync("umount", ["-l", point], { stdio: "ignore" });
-}
-
 /** The directory is an engine's, or holds those of engines. */
 function containersBelow(directory: string): string[] {
   const roots = [directory, ...entries(directory).map((each) => join(directory, each))];
@@ -221,14 +216,6 @@ function removeCgroups(ids: readonly string[]): void {
       } catch {
         // the engine has removed it, or a process is about to end
       }
-}
-
-function entries(directory: string): string[] {
-  try {
-    return readdirSync(directory);
-  } catch {
-    return [];
-  }
 }
 
 function signal(pid: number, name: NodeJS.Signals): void {

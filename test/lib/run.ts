@@ -1,4 +1,4 @@
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 
 /** How a program ended. `code` is 124 when its time was up (as timeout(1) says it), 128 + n when signal n ended it. */
 export interface Ran {
@@ -59,6 +59,16 @@ export async function must(what: string, running: Promise<Ran>): Promise<string>
   return ran.stdout.replace(/\r?\n$/, "");
 }
 
+/** A program run to its end while nothing else goes on; its standard output. Throws with what it said on stderr when it fails. */
+export function output(program: string, ...args: string[]): string {
+  return execFileSync(program, args, {
+    encoding: "utf8",
+    stdio: ["ignore", "pipe", "pipe"],
+    timeout: 30_000,
+    maxBuffer: 1 << 24,
+  });
+}
+
 export function sleep(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
@@ -70,6 +80,15 @@ export async function eventually(ask: () => Promise<boolean>, timeoutMs = 5_000)
     if (await ask().catch(() => false)) return true;
     if (performance.now() > end) return false;
     await sleep(100);
+  }
+}
+
+/** Asks again every 25 ms until it is true; throws when it has not come true in time. What the question throws is thrown. */
+export async function until(what: string, ask: () => boolean | Promise<boolean>, timeoutMs = 5_000): Promise<void> {
+  const end = performance.now() + timeoutMs;
+  while (!(await ask())) {
+    if (performance.now() > end) throw new Error(`did not come true: ${what}`);
+    await sleep(25);
   }
 }
 

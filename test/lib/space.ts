@@ -1,6 +1,11 @@
 import { type ChildProcessWithoutNullStreams, spawn, spawnSync } from "node:child_process";
 import { statSync } from "node:fs";
-import { must, type Ran, type RunOptions, run } from "./run.js";
+import { must, output, type Ran, type RunOptions, run } from "./run.js";
+
+interface End {
+  readonly ns: string;
+  readonly addresses: readonly string[];
+}
 
 /** A network namespace that stands for one machine: what is run in it sees only its network. */
 export class Space {
@@ -63,6 +68,22 @@ export async function ip(...args: string[]): Promise<string> {
 export async function makeSpace(name: string, address = ""): Promise<Space> {
   await ip("netns", "add", name);
   return new Space(name, address);
+}
+
+/** Synchronous, for laboratories that are made at the top of a file; lo is up. */
+export function addNamespace(name: string): void {
+  output("ip", "netns", "add", name);
+  output("ip", "-n", name, "link", "set", "lo", "up");
+}
+
+/** A cable between two namespaces: eth0 at both ends, with these addresses ("192.168.77.1/24"). Synchronous as well. */
+export function joinNamespaces(...ends: readonly [End, End]): void {
+  const [one, other] = ends;
+  output("ip", "-n", one.ns, "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", other.ns);
+  for (const { ns, addresses } of ends) {
+    for (const a of addresses) output("ip", "-n", ns, "addr", "add", a, "dev", "eth0", ...(a.includes(":") ? ["nodad"] : []));
+    output("ip", "-n", ns, "link", "set", "eth0", "up");
+  }
 }
 
 /** Synchronous, and silent about a namespace that is not there: it also runs when the test process ends early. */
