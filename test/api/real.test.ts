@@ -27,7 +27,7 @@ afterAll(() => lab.close(), 60_000);
 
 /** A client program fed with `input`, which ends. */
 function fed(input: string, ...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
-  return run("docker", ["-H", `unix://${lab.socket}`, ...args], { input });
+  return run("docker", ["-H", `unix://${lab.socket}`, ...args], { stdin: input });
 }
 
 describe("shapes of the real engine", () => {

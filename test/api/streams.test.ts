@@ -223,7 +223,7 @@ describe("wait and logs", () => {
 describe("exec by the docker CLI", () => {
   it("stdin to its end, stdout, stderr, exit code", async () => {
     const cat = await run("docker", ["-H", `unix://${served.socket}`, "exec", "-i", "plain", "cat; echo end >&2; exit 7"], {
-      input: "abc\n",
+      stdin: "abc\n",
     });
     expect(cat).toEqual({ code: 7, stdout: "abc\n", stderr: "end\n" });
     expect(await docker(served.socket, "exec", "plain", "echo one")).toMatchObject({ code: 0, stdout: "one\n" });

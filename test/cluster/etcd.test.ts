@@ -11,6 +11,8 @@ import { encodeEndpoint } from "../../src/cluster/values.js";
 import type { Endpoint, Network } from "../../src/model/network.js";
 import type { Change } from "../../src/model/state.js";
 import { endpointRecord, networkRecord } from "../lib/records.js";
+import { sleep, until } from "../lib/run.js";
+import { etcdArguments } from "./etcd-arguments.js";
 
 // Real etcd on loopback; two hosts are two clients. Read from top to bottom: the tests tell one story.
 
@@ -26,33 +28,11 @@ const freePort = (): Promise<number> =>
       server.close(() => resolve(port));
     });
   });
-const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
-async function eventually(what: () => boolean, ms = 8_000): Promise<void> {
-  for (const end = Date.now() + ms; Date.now() < end; await sleep(20)) if (what()) return;
-  expect(what()).toBe(true);
-}
+const eventually = (what: () => boolean, ms = 8_000) => until(what.toString(), what, ms);
 
 async function startEtcd(): Promise<void> {
-  etcd = spawn(
-    "etcd",
-    [
-      "--name",
-      "one",
-      "--data-dir",
-      join(dir, "data"),
-      "--listen-client-urls",
-      `http://127.0.0.1:${client}`,
-      "--advertise-client-urls",
-      `http://127.0.0.1:${client}`,
-      "--listen-peer-urls",
-      `http://127.0.0.1:${peer}`,
-      "--initial-advertise-peer-urls",
-      `http://127.0.0.1:${peer}`,
-      "--initial-cluster",
-      `one=http://127.0.0.1:${peer}`,
-    ],
-    { stdio: "ignore" },
-  );
+  const peerUrl = `http://127.0.0.1:${peer}`;
+  etcd = spawn("etcd", etcdArguments(join(dir, "data"), [`http://127.0.0.1:${client}`], peerUrl), { stdio: "ignore" });
   const probe = new Etcd3({ hosts: `http://127.0.0.1:${client}` });
   for (let i = 0; i < 100; i++) {
     if (

@@ -5,6 +5,7 @@ import { Engine } from "../lib/engine.js";
 import { must, run, sleep } from "../lib/run.js";
 import { ip, type Space } from "../lib/space.js";
 import { Topology } from "../lib/topology.js";
+import { etcdArguments } from "./etcd-arguments.js";
 
 const STORE = "192.168.205.90";
 
@@ -60,16 +61,8 @@ export class ClusterLab {
   /** Two hosts that are on no common link: they have their gateways only. The third octet tells the segments apart. */
   async addRoutedHost(third: number, flags: readonly string[] = []): Promise<ClusterHost> {
     const n = this.hosts.length + 1;
-    const router = `${this.topology.prefix}sw`;
-    const space = await this.topology.loose(`n${n}`);
-    await ip("-n", router, "link", "add", `p-n${n}`, "type", "veth", "peer", "name", "eth0", "netns", space.name);
-    await ip("-n", router, "addr", "add", `192.168.${third}.1/24`, "dev", `p-n${n}`);
-    await ip("-n", router, "link", "set", `p-n${n}`, "up");
-    await ip("-n", space.name, "link", "set", "lo", "up");
-    await ip("-n", space.name, "addr", "add", `192.168.${third}.10/24`, "dev", "eth0");
-    await ip("-n", space.name, "link", "set", "eth0", "up");
-    await ip("-n", space.name, "route", "add", "default", "via", `192.168.${third}.1`);
-    const host = new ClusterHost(this, space, n, flags, `192.168.${third}.10`);
+    const space = await this.topology.routed(`n${n}`, `192.168.${third}`);
+    const host = new ClusterHost(this, space, n, flags);
     this.hosts.push(host);
     await host.engine.start();
     return host;
@@ -83,16 +76,8 @@ export class ClusterLab {
 
   /** etcd keeps its data across kills: what it acknowledged it has. */
   async startStore(): Promise<void> {
-    this.#etcd = this.store.spawn("etcd", [
-      "--name=one",
-      `--data-dir=${join(this.directory, "etcd")}`,
-      `--listen-client-urls=http://${STORE}:2379,http://127.0.0.1:2379`,
-      `--advertise-client-urls=http://${STORE}:2379`,
-      "--listen-peer-urls=http://127.0.0.1:2380",
-      "--initial-advertise-peer-urls=http://127.0.0.1:2380",
-      "--initial-cluster=one=http://127.0.0.1:2380",
-      "--log-level=error",
-    ]);
+    const client = [`http://${STORE}:2379`, "http://127.0.0.1:2379"];
+    this.#etcd = this.store.spawn("etcd", etcdArguments(join(this.directory, "etcd"), client, "http://127.0.0.1:2380"));
     this.#etcd.stdout?.resume();
     this.#etcd.stderr?.resume();
     for (let i = 0; i < 200; i++) {

@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, readFileSync, readlinkSync, writeFileSync } from
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import type { ContainerConfig, ContainerMount, HostConfig } from "../../src/model/container.js";
+import { addNamespace, removeSpace } from "../lib/space.js";
 import { Lab } from "./lab.js";
 
 const lab = new Lab();
@@ -197,7 +198,7 @@ describe("file systems", () => {
 describe("namespaces", () => {
   it("join a network namespace by path, and set its sysctls", async () => {
     const name = `lst${process.pid}`;
-    execFileSync("ip", ["netns", "add", name]);
+    addNamespace(name);
     try {
       const c = lab.container(
         ["sh", "-c", "readlink /proc/self/ns/net; cat /proc/sys/net/ipv4/ip_unprivileged_port_start"],
@@ -208,7 +209,7 @@ describe("namespaces", () => {
       const inode = execFileSync("stat", ["-Lc", "%i", `/run/netns/${name}`], { encoding: "utf8" }).trim();
       expect(stdout).toBe(`net:[${inode}]\n7\n`);
     } finally {
-      execFileSync("ip", ["netns", "del", name]);
+      removeSpace(name);
     }
   });
 

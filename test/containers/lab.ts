@@ -1,22 +1,13 @@
 import { randomBytes } from "node:crypto";
-import {
-  chmodSync,
-  copyFileSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from "node:fs";
+import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { createLogger } from "../../src/base/log.js";
 import type { AttachSession, Exit, OutputChunk, RunSpec } from "../../src/containers/contract.js";
 import { createContainerRuntime } from "../../src/containers/index.js";
 import { umount } from "../../src/kernel/mounts.js";
 import type { Container, ContainerConfig, HostConfig } from "../../src/model/container.js";
 import { createdState, plainConfig, plainHostConfig } from "../../src/model/container-defaults.js";
+import { entries } from "../lib/files.js";
+import { stderrLog } from "../lib/log.js";
 
 export type Runtime = Awaited<ReturnType<typeof createContainerRuntime>>;
 
@@ -39,8 +30,7 @@ export class Lab {
   /** A new life of the engine on the same roots. */
   async reopen(runtime?: "crun" | "runc"): Promise<void> {
     if (this.runtime !== undefined) await this.runtime.close();
-    const log = createLogger({ level: "warn", write: (line) => process.stderr.write(line), now: () => new Date().toISOString() });
-    const options = { dataRoot: this.dataRoot, execRoot: this.execRoot, log };
+    const options = { dataRoot: this.dataRoot, execRoot: this.execRoot, log: stderrLog() };
     this.runtime = await createContainerRuntime(runtime === undefined ? options : { ...options, runtime });
     this.runtime.onExit((exit) => {
       this.exits.push(exit);
@@ -183,20 +173,6 @@ function makeBusyboxRoot(root: string): void {
   writeFileSync(join(root, "etc/passwd"), "root:x:0:0:root:/root:/bin/sh\nann:x:1000:1001::/home/ann:/bin/sh\n");
   writeFileSync(join(root, "etc/group"), "root:x:0:\nann:x:1001:\naudio:x:29:ann\nvideo:x:44:\n");
   writeFileSync(join(root, "bin/noexec"), "#!/bin/sh\n", { mode: 0o644 });
-}
-
-function entries(directory: string): string[] {
-  try {
-    return readdirSync(directory);
-  } catch {
-    return [];
-  }
-}
-
-/** Mount points below a directory, in this mount namespace. */
-export function mountsBelow(directory: string): string[] {
-  const lines = readFileSync("/proc/self/mountinfo", "utf8").split("\n");
-  return lines.map((line) => line.split(" ")[4] ?? "").filter((path) => path.startsWith(`${directory}/`));
 }
 
 export function makeContainer(

@@ -1,7 +1,8 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
-import { allLogs, Lab, logText, mountsBelow } from "./lab.js";
+import { mountsBelow } from "../lib/files.js";
+import { allLogs, Lab, logText } from "./lab.js";
 
 const lab = new Lab();
 beforeAll(() => lab.open());

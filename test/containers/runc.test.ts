@@ -1,5 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
-import { allLogs, Lab, logText, mountsBelow } from "./lab.js";
+import { mountsBelow } from "../lib/files.js";
+import { allLogs, Lab, logText } from "./lab.js";
 
 const lab = new Lab();
 beforeAll(() => lab.open("runc"));

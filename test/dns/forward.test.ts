@@ -1,7 +1,8 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import type { DnsService } from "../../src/dns/contract.js";
 import { startDns } from "../../src/dns/server.js";
-import { type Client, FakeUpstream, Space, silentLog } from "./space.js";
+import { silentLog } from "../lib/log.js";
+import { type Client, FakeUpstream, Space } from "./space.js";
 import { answerTo, question, questionEnd, types } from "./wire.js";
 
 describe("questions that go upstream", () => {

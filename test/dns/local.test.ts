@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { DnsService } from "../../src/dns/contract.js";
 import { startDns } from "../../src/dns/server.js";
-import { type Client, FakeUpstream, Space, silentLog } from "./space.js";
+import { silentLog } from "../lib/log.js";
+import { type Client, FakeUpstream, Space } from "./space.js";
 import { question, types } from "./wire.js";
 
 const texts = (answers: readonly { text: string }[]) => answers.map((a) => a.text).sort();

@@ -1,9 +1,9 @@
-import { execFileSync } from "node:child_process";
 import { createSocket, type Socket } from "node:dgram";
 import { createServer, Socket as TcpSocket } from "node:net";
 import { AF_INET, check, libc, SOCK_DGRAM, SOCK_STREAM } from "../../src/kernel/ffi.js";
 import { inNamespace } from "../../src/kernel/namespaces.js";
 import { sockaddrOf } from "../../src/kernel/sockaddr.js";
+import { addNamespace, removeSpace } from "../lib/space.js";
 import { answerTo, decode, type Message, question } from "./wire.js";
 
 /** A container's namespace, as far as DNS goes: a loopback, the resolver's sockets, and clients. */
@@ -15,13 +15,12 @@ export class Space {
   constructor(name: string) {
     this.#name = `lst${process.pid}${name}`;
     this.path = `/run/netns/${this.#name}`;
-    execFileSync("ip", ["netns", "add", this.#name]);
-    execFileSync("ip", ["-n", this.#name, "link", "set", "lo", "up"]);
+    addNamespace(this.#name);
   }
 
   remove(): void {
     for (const client of this.#clients) client.close();
-    execFileSync("ip", ["netns", "del", this.#name]);
+    removeSpace(this.#name);
   }
 
   /** As the engine opens them. */
@@ -175,5 +174,3 @@ export class FakeUpstream {
     this.#tcp.close();
   }
 }
-
-export const silentLog = { debug() {}, info() {}, warn() {}, error() {} };

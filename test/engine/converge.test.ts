@@ -1,5 +1,4 @@
 import { describe, expect, it } from "vitest";
-import { createLogger } from "../../src/base/log.js";
 import { desiredAll } from "../../src/drivers/index.js";
 import { Committer } from "../../src/engine/commit.js";
 import { Converger } from "../../src/engine/converge.js";
@@ -15,8 +14,9 @@ import {
 } from "../../src/model/index.js";
 import { type KernelObject, objectKey, SimulatedKernel } from "../../src/plan/index.js";
 import type { ApplyResult, Batch } from "../../src/plan/port.js";
+import { stderrLog } from "../lib/log.js";
 
-const log = createLogger({ level: "error", write: (l) => process.stderr.write(l), now: () => "t" });
+const log = stderrLog("error");
 const hex = (n: number) => n.toString(16).padStart(64, "0");
 const context = { instance: "t", uplinkMtu: 1500, hostHasIPv6: true };
 

@@ -1,6 +1,5 @@
 import { execFileSync } from "node:child_process";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { createLogger } from "../../src/base/log.js";
 import {
   firewallEndpointObjects,
   firewallHostObjects,
@@ -9,6 +8,7 @@ import {
 } from "../../src/drivers/firewall.js";
 import { type Kernel, startKernel } from "../../src/kernel/index.js";
 import { type KernelObject, objectKey } from "../../src/plan/objects.js";
+import { stderrLog } from "../lib/log.js";
 import { bridgeNetwork, HOST4, Lab } from "./lab.js";
 import { mappings } from "./matrix.js";
 
@@ -30,7 +30,7 @@ beforeAll(async () => {
     ...firewallEndpointObjects(net, peer.endpoint, {}),
     ...firewallLinkObjects(peer.endpoint, web.endpoint),
   ];
-  const log = createLogger({ level: "warn", write: (line) => process.stderr.write(line), now: () => "" });
+  const log = stderrLog();
   kernel = await startKernel({ execRoot: lab.dir, instance: "7e57", hostNetns: `/run/netns/${lab.host}`, log });
 });
 afterAll(async () => {

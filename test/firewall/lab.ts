@@ -5,6 +5,8 @@ import { join } from "node:path";
 import type { Endpoint, Network, PortMapping } from "../../src/model/network.js";
 import type { KernelObject } from "../../src/plan/objects.js";
 import { endpointRecord, networkRecord } from "../lib/records.js";
+import { output } from "../lib/run.js";
+import { addNamespace, joinNamespaces, removeSpace } from "../lib/space.js";
 import { renderNft, renderSysctls } from "./render.js";
 
 export const HOST4 = "192.168.205.10";
@@ -40,10 +42,9 @@ export class Lab {
   }
 
   addNamespace(ns: string): string {
-    run("ip", "netns", "add", ns);
+    addNamespace(ns);
     this.#namespaces.push(ns);
-    run("ip", "-n", ns, "link", "set", "lo", "up");
-    run("ip", "netns", "exec", ns, "sysctl", "-qw", "net.ipv6.conf.default.accept_dad=0", "net.ipv6.conf.all.accept_dad=0");
+    output("ip", "netns", "exec", ns, "sysctl", "-qw", "net.ipv6.conf.default.accept_dad=0", "net.ipv6.conf.all.accept_dad=0");
     return ns;
   }
 
@@ -51,24 +52,20 @@ export class Lab {
   addHost(): void {
     this.addNamespace(this.host);
     this.addNamespace(this.outside);
-    run("ip", "-n", this.host, "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", this.outside);
-    for (const [ns, ...addresses] of [
-      [this.host, `${HOST4}/24`, `${HOST4_SECOND}/24`, `${HOST6}/64`, `${HOST6_SECOND}/64`],
-      [this.outside, `${OUT4}/24`, `${OUT6}/64`],
-    ] as const) {
-      for (const a of addresses) run("ip", "-n", ns, "addr", "add", a, "dev", "eth0", ...(a.includes(":") ? ["nodad"] : []));
-      run("ip", "-n", ns, "link", "set", "eth0", "up");
-    }
+    joinNamespaces(
+      { ns: this.host, addresses: [`${HOST4}/24`, `${HOST4_SECOND}/24`, `${HOST6}/64`, `${HOST6_SECOND}/64`] },
+      { ns: this.outside, addresses: [`${OUT4}/24`, `${OUT6}/64`] },
+    );
   }
 
   addBridge(network: Network): void {
     const bridge = network.bridgeName!;
-    run("ip", "-n", this.host, "link", "add", bridge, "type", "bridge");
+    output("ip", "-n", this.host, "link", "add", bridge, "type", "bridge");
     for (const pool of network.pools) {
       const address = `${pool.gateway}/${pool.subnet.split("/")[1]}`;
-      run("ip", "-n", this.host, "addr", "add", address, "dev", bridge, ...(pool.family === 6 ? ["nodad"] : []));
+      output("ip", "-n", this.host, "addr", "add", address, "dev", bridge, ...(pool.family === 6 ? ["nodad"] : []));
     }
-    run("ip", "-n", this.host, "link", "set", bridge, "up");
+    output("ip", "-n", this.host, "link", "set", bridge, "up");
   }
 
   /** A container's namespace with eth0 on the network's bridge. `last` is the last part of its addresses. */
@@ -89,14 +86,14 @@ export class Lab {
     const ipv4 = pool4?.gateway.replace(/\d+$/, String(last));
     const ipv6 = pool6?.gateway.replace(/[0-9a-f]+$/, last.toString(16));
     const mac = `02:42:00:00:${this.#sequence.toString(16).padStart(2, "0")}:${last.toString(16).padStart(2, "0")}`;
-    run("ip", "-n", this.host, "link", "add", veth, "type", "veth", "peer", "name", "eth0", "address", mac, "netns", ns);
-    run("ip", "-n", this.host, "link", "set", veth, "master", network.bridgeName!, "up");
-    if (options.isolated) run("bridge", "-n", this.host, "link", "set", "dev", veth, "isolated", "on");
-    if (pool4 && ipv4) run("ip", "-n", ns, "addr", "add", `${ipv4}/${pool4.subnet.split("/")[1]}`, "dev", "eth0");
-    if (ipv6) run("ip", "-n", ns, "addr", "add", `${ipv6}/64`, "dev", "eth0", "nodad");
-    run("ip", "-n", ns, "link", "set", "eth0", "up");
-    if (pool4) run("ip", "-n", ns, "route", "add", "default", "via", pool4.gateway);
-    if (pool6) run("ip", "-n", ns, "-6", "route", "add", "default", "via", pool6.gateway);
+    output("ip", "-n", this.host, "link", "add", veth, "type", "veth", "peer", "name", "eth0", "address", mac, "netns", ns);
+    output("ip", "-n", this.host, "link", "set", veth, "master", network.bridgeName!, "up");
+    if (options.isolated) output("bridge", "-n", this.host, "link", "set", "dev", veth, "isolated", "on");
+    if (pool4 && ipv4) output("ip", "-n", ns, "addr", "add", `${ipv4}/${pool4.subnet.split("/")[1]}`, "dev", "eth0");
+    if (ipv6) output("ip", "-n", ns, "addr", "add", `${ipv6}/64`, "dev", "eth0", "nodad");
+    output("ip", "-n", ns, "link", "set", "eth0", "up");
+    if (pool4) output("ip", "-n", ns, "route", "add", "default", "via", pool4.gateway);
+    if (pool6) output("ip", "-n", ns, "-6", "route", "add", "default", "via", pool6.gateway);
     const endpoint = this.#endpoint(network, name, ns, {
       mac,
       hostIfname: veth,
@@ -114,19 +111,19 @@ export class Lab {
     const veth = `veth${this.#sequence.toString(16).padStart(7, "0")}`;
     const [ipv4, ipv6] = network.pools.map((p) => p.gateway.replace(/[0-9a-f]+$/, String(last))) as [string, string];
     const mac = `02:42:00:01:00:${last.toString(16).padStart(2, "0")}`;
-    run("ip", "-n", this.host, "link", "add", veth, "type", "veth", "peer", "name", "eth0", "address", mac, "netns", ns);
-    run("ip", "-n", this.host, "link", "set", veth, "address", "ee:ee:ee:ee:ee:ee", "up");
-    run("ip", "-n", ns, "link", "set", "eth0", "up");
+    output("ip", "-n", this.host, "link", "add", veth, "type", "veth", "peer", "name", "eth0", "address", mac, "netns", ns);
+    output("ip", "-n", this.host, "link", "set", veth, "address", "ee:ee:ee:ee:ee:ee", "up");
+    output("ip", "-n", ns, "link", "set", "eth0", "up");
     this.exec(this.host, "sysctl", "-qw", `net.ipv4.conf.${veth}.proxy_arp=1`);
-    run("ip", "-n", this.host, "addr", "add", "fe80::1/64", "dev", veth, "nodad");
+    output("ip", "-n", this.host, "addr", "add", "fe80::1/64", "dev", veth, "nodad");
     for (const [family, own, gateway] of [
       ["-4", `${ipv4}/32`, "169.254.1.1"],
       ["-6", `${ipv6}/128`, "fe80::1"],
     ] as const) {
-      run("ip", "-n", ns, family, "addr", "add", own, "dev", "eth0", ...(family === "-6" ? ["nodad"] : []));
-      run("ip", "-n", ns, "neigh", "add", gateway, "lladdr", "ee:ee:ee:ee:ee:ee", "dev", "eth0", "nud", "permanent");
-      run("ip", "-n", ns, family, "route", "add", "default", "via", gateway, "dev", "eth0", "onlink");
-      run("ip", "-n", this.host, family, "route", "add", own, "dev", veth);
+      output("ip", "-n", ns, family, "addr", "add", own, "dev", "eth0", ...(family === "-6" ? ["nodad"] : []));
+      output("ip", "-n", ns, "neigh", "add", gateway, "lladdr", "ee:ee:ee:ee:ee:ee", "dev", "eth0", "nud", "permanent");
+      output("ip", "-n", ns, family, "route", "add", "default", "via", gateway, "dev", "eth0", "onlink");
+      output("ip", "-n", this.host, family, "route", "add", own, "dev", veth);
     }
     return { name, ns, endpoint: this.#endpoint(network, name, ns, { mac, hostIfname: veth, ipv4, ipv6, ports }) };
   }
@@ -148,17 +145,17 @@ export class Lab {
   load(objects: readonly KernelObject[]): void {
     this.nft(renderNft(objects));
     const settings = [...new Set(renderSysctls(objects))];
-    if (settings.length > 0) run("ip", "netns", "exec", this.host, "sysctl", "-qw", ...settings);
+    if (settings.length > 0) output("ip", "netns", "exec", this.host, "sysctl", "-qw", ...settings);
   }
 
   nft(text: string): void {
     const file = join(this.dir, "rules.nft");
     writeFileSync(file, text);
-    run("ip", "netns", "exec", this.host, "nft", "-f", file);
+    output("ip", "netns", "exec", this.host, "nft", "-f", file);
   }
 
   exec(ns: string, ...command: string[]): string {
-    return run("ip", "netns", "exec", ns, ...command);
+    return output("ip", "netns", "exec", ns, ...command);
   }
 
   /** Exit status 0? Output is thrown away. */
@@ -185,13 +182,9 @@ export class Lab {
 
   close(): void {
     for (const child of this.#children) child.kill("SIGKILL");
-    for (const ns of this.#namespaces) execFileSync("ip", ["netns", "del", ns], { stdio: "ignore" });
+    for (const ns of this.#namespaces) removeSpace(ns);
     rmSync(this.dir, { recursive: true, force: true });
   }
-}
-
-export function run(program: string, ...args: string[]): string {
-  return execFileSync(program, args, { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"], timeout: 30_000 });
 }
 
 export function bridgeNetwork(

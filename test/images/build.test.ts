@@ -1,9 +1,9 @@
-import { execFileSync } from "node:child_process";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { BuildRequest } from "../../src/images/contract.js";
+import { addNamespace, removeSpace } from "../lib/space.js";
 import { bytesOf, openTestStore, type TestStore, tarOf } from "./harness.js";
 import { stepRunner } from "./step-runner.js";
 
@@ -14,12 +14,12 @@ let run: ReturnType<typeof stepRunner>;
 
 beforeAll(async () => {
   test = await openTestStore();
-  execFileSync("ip", ["netns", "add", namespace]);
+  addNamespace(namespace);
   run = stepRunner(join(test.root, "steps"), namespace);
   await test.store.ensureBuiltin();
 });
 afterAll(async () => {
-  execFileSync("ip", ["netns", "del", namespace]);
+  removeSpace(namespace);
   await test.remove();
 });
 
@@ -303,6 +303,7 @@ describe("build", () => {
         "FROM busybox",
         "MAINTAINER me",
         "ARG V=1",
+        // biome-ignore lint/suspicious/noTemplateCurlyInString: the Dockerfile's own substitution
         "ENV W=${V}2 X=$V",
         'CMD ["inherited"]',
         "ONBUILD RUN echo triggered >/t",

@@ -4,9 +4,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { type Header, pack } from "tar-stream";
-import { createLogger } from "../../src/base/log.js";
 import type { ImageStore } from "../../src/images/contract.js";
 import { createImageStore } from "../../src/images/index.js";
+import { stderrLog } from "../lib/log.js";
 
 export interface TestStore {
   readonly store: ImageStore;
@@ -17,8 +17,7 @@ export interface TestStore {
 /** A store of its own in a temporary directory. */
 export async function openTestStore(): Promise<TestStore> {
   const root = await mkdtemp(join(tmpdir(), "lstimages-"));
-  const log = createLogger({ level: "warn", write: (line) => process.stderr.write(line), now: () => new Date().toISOString() });
-  const store = await createImageStore({ dataRoot: join(root, "data"), execRoot: join(root, "exec"), log });
+  const store = await createImageStore({ dataRoot: join(root, "data"), execRoot: join(root, "exec"), log: stderrLog() });
   return {
     store,
     root,

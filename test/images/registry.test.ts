@@ -2,6 +2,8 @@ import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { chmodSync, existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { output, until } from "../lib/run.js";
+import { addNamespace, removeSpace } from "../lib/space.js";
 import { openTestStore, type TestStore } from "./harness.js";
 
 /** Registries of Debian's docker-registry on the loopback of a namespace; skopeo is run in it by a wrapper in PATH. */
@@ -25,8 +27,7 @@ function serve(address: string, directory: string, auth: string): void {
 
 beforeAll(async () => {
   test = await openTestStore();
-  execFileSync("ip", ["netns", "add", namespace]);
-  execFileSync("ip", ["-n", namespace, "link", "set", "lo", "up"]);
+  addNamespace(namespace);
   const bin = join(test.root, "bin");
   mkdirSync(bin);
   writeFileSync(join(bin, "skopeo"), `#!/bin/sh\nexec nsenter --net=/run/netns/${namespace} /usr/bin/skopeo "$@"\n`);
@@ -36,17 +37,16 @@ beforeAll(async () => {
   writeFileSync(password, execFileSync("htpasswd", ["-Bbn", credentials.username, credentials.password]));
   serve(open, join(test.root, "open"), "");
   serve(closed, join(test.root, "closed"), `auth: {htpasswd: {realm: test, path: ${password}}}\n`);
-  for (let i = 0; i < 100; i++) {
-    const listening = execFileSync("ip", ["netns", "exec", namespace, "ss", "-Hltn"]).toString();
-    if (listening.includes(open) && listening.includes(closed)) break;
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
+  await until("the registries listen", () => {
+    const listening = output("ip", "netns", "exec", namespace, "ss", "-Hltn");
+    return listening.includes(open) && listening.includes(closed);
+  });
   await test.store.ensureBuiltin();
 });
 afterAll(async () => {
   for (const registry of registries) registry.kill("SIGKILL");
   process.env.PATH = path;
-  execFileSync("ip", ["netns", "del", namespace]);
+  removeSpace(namespace);
   await test.remove();
 });
 

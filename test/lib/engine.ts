@@ -161,7 +161,7 @@ export class Engine {
   }
 
   async #answers(): Promise<boolean> {
-    return requestUnix(this.socket, "GET", "/_ping", undefined, 2_000).then(
+    return requestUnix(this.socket, "GET", "/_ping", undefined, { timeoutMs: 2_000 }).then(
       (answer) => answer.status === 200,
       () => false,
     );

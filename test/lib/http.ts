@@ -10,30 +10,39 @@ export interface Answer {
   readonly message: string;
 }
 
+interface RequestOptions {
+  readonly timeoutMs?: number;
+  /** Instead of those that a JSON body has */
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
 /** One HTTP request over a unix socket. A string body is sent as it is (so that it may be malformed), anything else as JSON. */
 export function requestUnix(
   socketPath: string,
   method: string,
   path: string,
   body?: unknown,
-  timeoutMs = 60_000,
+  { timeoutMs = 60_000, headers }: RequestOptions = {},
 ): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const payload = body === undefined ? undefined : typeof body === "string" ? body : JSON.stringify(body);
-    const headers =
+    const usual =
       payload === undefined ? {} : { "content-type": "application/json", "content-length": Buffer.byteLength(payload) };
-    const outgoing = request({ socketPath, method, path, headers, agent: false, timeout: timeoutMs }, (incoming) => {
-      let text = "";
-      incoming.setEncoding("utf8");
-      incoming.on("data", (chunk: string) => {
-        text += chunk;
-      });
-      incoming.on("error", reject);
-      incoming.on("end", () => {
-        const json = parse(text);
-        resolve({ status: incoming.statusCode ?? 0, headers: incoming.headers, text, json, message: messageOf(json) });
-      });
-    });
+    const outgoing = request(
+      { socketPath, method, path, headers: headers ?? usual, agent: false, timeout: timeoutMs },
+      (incoming) => {
+        let text = "";
+        incoming.setEncoding("utf8");
+        incoming.on("data", (chunk: string) => {
+          text += chunk;
+        });
+        incoming.on("error", reject);
+        incoming.on("end", () => {
+          const json = parse(text);
+          resolve({ status: incoming.statusCode ?? 0, headers: incoming.headers, text, json, message: messageOf(json) });
+        });
+      },
+    );
     outgoing.on("timeout", () => outgoing.destroy(new Error(`${method} ${path}: no answer within ${timeoutMs} ms`)));
     outgoing.on("error", reject);
     outgoing.end(payload);

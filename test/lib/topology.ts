@@ -30,15 +30,20 @@ export class Topology {
   /** A machine on the segment: `host("n1", 10)`. */
   async host(suffix: string, lastOctet: number): Promise<Space> {
     const space = await this.#space(suffix, `192.168.205.${lastOctet}`);
-    await this.#cable(space, 24, "192.168.205.1");
+    await this.#cable(space, "192.168.205.1");
     await ip("-n", `${this.prefix}sw`, "link", "set", `p-${suffix}`, "master", "ul0");
     return space;
   }
 
   async internet(): Promise<Space> {
-    const space = await this.#space("net", "198.51.100.10");
-    await this.#cable(space, 24, "198.51.100.1");
-    await ip("-n", `${this.prefix}sw`, "addr", "add", "198.51.100.1/24", "dev", "p-net");
+    return this.routed("net", "198.51.100");
+  }
+
+  /** A machine on a link of its own, .10 of it; the router is .1: `routed("n4", "192.168.33")`. */
+  async routed(suffix: string, net: string): Promise<Space> {
+    const space = await this.#space(suffix, `${net}.10`);
+    await this.#cable(space, `${net}.1`);
+    await ip("-n", `${this.prefix}sw`, "addr", "add", `${net}.1/24`, "dev", `p-${suffix}`);
     return space;
   }
 
@@ -56,12 +61,12 @@ export class Topology {
     return makeSpace(`${this.prefix}${suffix}`, address);
   }
 
-  async #cable(space: Space, prefixLength: number, gateway: string): Promise<void> {
+  async #cable(space: Space, gateway: string): Promise<void> {
     const port = `p-${space.name.slice(this.prefix.length)}`;
     await ip("-n", `${this.prefix}sw`, "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", space.name);
     await ip("-n", `${this.prefix}sw`, "link", "set", port, "up");
     await ip("-n", space.name, "link", "set", "lo", "up");
-    await ip("-n", space.name, "addr", "add", `${space.ip}/${prefixLength}`, "dev", "eth0");
+    await ip("-n", space.name, "addr", "add", `${space.ip}/24`, "dev", "eth0");
     await ip("-n", space.name, "link", "set", "eth0", "up");
     await ip("-n", space.name, "route", "add", "default", "via", gateway);
   }
