@@ -45,6 +45,10 @@ export class SharedStore implements LocalStore {
     }
   }
 
+  mayRefuse(changes: readonly Change[]): boolean {
+    return changes.some((c) => this.isShared(c));
+  }
+
   truth(changes: readonly Change[]): readonly Change[] {
     return changes.flatMap((change): Change[] => {
       if (change.kind === "network" && (change.value ?? this.state.networks.get(change.id))?.scope === "global")

@@ -136,7 +136,11 @@ export class NamesService {
       { ...address, type: "tcp", backlog: TCP_BACKLOG, reuseAddress: true },
     ]);
     this.#served.add(sandbox.id);
-    await this.#service.addSandbox({ ...description, udpFd: udpFd!, tcpFd: tcpFd! });
+    // From here on the kernel keeps the queries until the resolver's thread reads them: nobody has to wait for the thread.
+    this.#service.addSandbox({ ...description, udpFd: udpFd!, tcpFd: tcpFd! }).catch((error: unknown) => {
+      this.#served.delete(sandbox.id);
+      this.#ctx.log.error("a container's names are not answered", { sandbox: sandbox.id, error: String(error) });
+    });
   }
 
   async stop(sandboxId: string): Promise<void> {

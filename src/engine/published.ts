@@ -51,6 +51,10 @@ export function publishingEndpoint(ctx: EngineContext, endpoints: readonly Endpo
   );
 }
 
+/** Has the container asked for published ports at all? */
+export const wantsPorts = ({ hostConfig: { PortBindings, PublishAllPorts } }: Container): boolean =>
+  PublishAllPorts || Object.keys(PortBindings ?? {}).length > 0;
+
 export function requestsOf(ctx: EngineContext, container: Container, network: Network): readonly PortRequest[] {
   return orRefuse(
     portRequests({

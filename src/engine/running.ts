@@ -16,7 +16,7 @@ import { gatewayJoin, gatewayNetwork, isGatewayEndpoint, needsGateway } from "./
 import { linkedFrom } from "./links.js";
 import type { NamesService } from "./names-service.js";
 import { makeNetwork } from "./network-create.js";
-import { exposedPorts, forgetAddress, forgetFlows, publishingEndpoint } from "./published.js";
+import { exposedPorts, forgetAddress, forgetFlows, publishingEndpoint, wantsPorts } from "./published.js";
 import { portChanges } from "./sandboxes.js";
 
 /** One more endpoint for a container that runs, in one transaction with `records`. Ports that are published nowhere get published on it. */
@@ -39,17 +39,26 @@ export async function joinRunning(
   const decision = orRefuse(attach(ctx.state, request));
   const present = [...endpointsOfSandbox(ctx.state, sandbox.id).values()];
   // Ports stay where they are; a container whose ports are nowhere now gets them here.
-  const publisher = present.some((e) => e.ports.length > 0) ? undefined : publishingEndpoint(ctx, decision.endpoints);
+  const placed = present.some((e) => e.ports.length > 0) || !wantsPorts(container);
+  const publisher = placed ? undefined : publishingEndpoint(ctx, decision.endpoints);
+  const { id } = decision.endpoints[0]!;
   try {
-    await ctx.committer.transact([...decision.changes, ...records], decision.owners, async () =>
-      publisher === undefined ? [] : portChanges(ctx, container, publisher),
-    );
+    await ctx.committer.transact([...decision.changes, ...records], decision.owners, {
+      ...(publisher === undefined ? {} : { meanwhile: () => portChanges(ctx, container, publisher) }),
+      beside: async () => {
+        const made = ctx.state.endpoints.get(id);
+        await Promise.all([
+          follow(ctx, names, container.id),
+          made === undefined ? names.removeEndpoint(id) : names.putEndpoint(made),
+        ]);
+      },
+    });
   } catch (error) {
     if (publisher !== undefined) await ctx.ports.release(publisher.id);
     throw error;
   }
-  const endpoint = ctx.state.endpoints.get(decision.endpoints[0]!.id)!;
-  await Promise.all([follow(ctx, names, container.id), names.putEndpoint(endpoint), forgetFlows(ctx, endpoint)]);
+  const endpoint = ctx.state.endpoints.get(id);
+  if (endpoint !== undefined) await forgetFlows(ctx, endpoint);
   networkEvent(ctx, join.network, "connect", container.id);
 }
 
@@ -64,11 +73,12 @@ export async function leaveRunning(
   const network = ctx.state.networks.get(endpoint.networkId);
   const decision = detach(ctx.state, endpoint);
   await names.removeEndpoint(endpoint.id);
-  await ctx.committer.transact([...decision.changes, ...records], decision.owners);
+  await ctx.committer.transact([...decision.changes, ...records], decision.owners, {
+    beside: () => follow(ctx, names, container.id),
+  });
   await ctx.ports.release(endpoint.id);
   await forgetAddress(ctx, endpoint);
   await movePorts(ctx, ctx.state.containers.get(container.id) ?? container, endpoint);
-  await follow(ctx, names, container.id);
   if (network !== undefined) networkEvent(ctx, network, "disconnect", container.id);
 }
 
@@ -102,7 +112,9 @@ async function movePorts(ctx: EngineContext, container: Container, gone: Endpoin
   const publisher = publishingEndpoint(ctx, [...endpointsOfSandbox(ctx.state, gone.sandboxId).values()]);
   if (publisher === undefined) return;
   try {
-    await ctx.committer.transact([], [`endpoint:${publisher.id}`], () => portChanges(ctx, container, publisher));
+    await ctx.committer.transact([], [`endpoint:${publisher.id}`], {
+      meanwhile: () => portChanges(ctx, container, publisher),
+    });
     await forgetFlows(ctx, ctx.state.endpoints.get(publisher.id)!);
   } catch (error) {
     ctx.log.warn("ports could not be moved to another network", { container: container.id, error: String(error) });

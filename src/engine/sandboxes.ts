@@ -26,7 +26,15 @@ import { gatewayJoin, gatewayNetwork, needsGateway } from "./gateway.js";
 import { linkedFrom } from "./links.js";
 import type { NamesService } from "./names-service.js";
 import { makeNetwork } from "./network-create.js";
-import { allocatePorts, exposedPorts, forgetAddress, forgetFlows, publishingEndpoint, requestsOf } from "./published.js";
+import {
+  allocatePorts,
+  exposedPorts,
+  forgetAddress,
+  forgetFlows,
+  publishingEndpoint,
+  requestsOf,
+  wantsPorts,
+} from "./published.js";
 import { isRunning } from "./resolve.js";
 
 /** What the runtime needs to know of a container's networking. */
@@ -90,13 +98,15 @@ async function joinOnce(ctx: EngineContext, names: NamesService, container: Cont
   const known: Change[] = networks.every((r, i) => r.networkId === container.networks[i]!.networkId)
     ? []
     : [{ kind: "container", id: container.id, value: { ...container, networks } }];
-  await ctx.committer.transact([...decision.changes, ...known], decision.owners);
+  await ctx.committer.transact([...decision.changes, ...known], decision.owners, {
+    beside: async () => {
+      if (!ctx.state.sandboxes.has(sandbox.id))
+        return void (await Promise.all(decision.endpoints.map((e) => names.removeEndpoint(e.id))));
+      await Promise.all([writeEtcFiles(ctx, container), ...decision.endpoints.map((e) => names.putEndpoint(e))]);
+    },
+  });
   try {
-    await Promise.all([
-      writeEtcFiles(ctx, container),
-      names.serve(ctx.state.sandboxes.get(sandbox.id)!, container),
-      ...decision.endpoints.map((e) => names.putEndpoint(e)),
-    ]);
+    await names.serve(ctx.state.sandboxes.get(sandbox.id)!, container);
     await refreshLinkedHosts(ctx, linkedFrom(ctx, container.name));
   } catch (error) {
     await leaveNetworks(ctx, names, container);
@@ -112,10 +122,11 @@ async function joinOnce(ctx: EngineContext, names: NamesService, container: Cont
 
 /** Takes the host ports of an endpoint that is there already and opens them; when it fails the endpoint is left without any. */
 async function publishPorts(ctx: EngineContext, container: Container, publisher: Endpoint): Promise<void> {
-  const { PortBindings, PublishAllPorts } = container.hostConfig;
-  if (!PublishAllPorts && Object.keys(PortBindings ?? {}).length === 0) return;
+  if (!wantsPorts(container)) return;
   try {
-    await ctx.committer.transact([], [`endpoint:${publisher.id}`], () => portChanges(ctx, container, publisher));
+    await ctx.committer.transact([], [`endpoint:${publisher.id}`], {
+      meanwhile: () => portChanges(ctx, container, publisher),
+    });
     await forgetFlows(ctx, ctx.state.endpoints.get(publisher.id) ?? publisher);
   } catch (error) {
     await ctx.ports.release(publisher.id);

@@ -113,7 +113,8 @@ export class LinkOps {
   }
 
   #learn(link: Link, { index, values }: SeenLink): void {
-    const { indexes } = this.#run;
+    const { indexes, context } = this.#run;
+    if (link.type === "bridge" && link.ns === HOST_NS) context.hostIndexes.set(link.name, index);
     indexes.set(`${link.ns}|${link.name}`, index);
     if (link.type === "veth" && values.IFLA_LINK !== undefined)
       indexes.set(`${link.peer.ns}|${link.peer.name}`, values.IFLA_LINK);
