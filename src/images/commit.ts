@@ -4,27 +4,16 @@ import { open } from "node:fs/promises";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { orRefuse } from "../base/errors.js";
-import type { ImageRuntimeConfig } from "../model/container.js";
 import { outputOf } from "./archive.js";
 import { isMountPoint } from "./archive-changes.js";
 import { applyChanges } from "./changes.js";
+import type { CommitRequest } from "./contract.js";
 import { nameOf } from "./import.js";
 import { writeUncompressed } from "./layer-file.js";
 import type { Storage } from "./storage.js";
 import type { IndexedImage, Snapshot } from "./storage-index.js";
 import { type LayerSource, makeTemporary, removeTemporary, storeImage } from "./storage-write.js";
 import { endOfArchive, readTar, type TarEntry, writeHeader } from "./tar-blocks.js";
-
-export interface CommitRequest {
-  readonly upperDir: string;
-  readonly config: ImageRuntimeConfig;
-  readonly repo: string;
-  readonly tag: string;
-  readonly comment: string;
-  readonly author: string;
-  readonly changes: readonly string[];
-  readonly createdBy: string;
-}
 
 /** `docker commit`: the base image's layers by reference, and one new layer out of the writable layer. */
 export async function commitImage(

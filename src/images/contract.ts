@@ -82,6 +82,19 @@ export interface BuildRunner {
   release(): Promise<void>;
 }
 
+/** `docker commit` of a container, whose writable layer is at `upperDir`. */
+export interface CommitRequest {
+  readonly upperDir: string;
+  readonly imageId: string;
+  readonly config: ImageRuntimeConfig;
+  readonly repo: string;
+  readonly tag: string;
+  readonly comment: string;
+  readonly author: string;
+  readonly changes: readonly string[];
+  readonly createdBy: string;
+}
+
 /** Images over containers/storage (root = <data-root>/storage). Names may be short ("busybox"), full, ids or id prefixes. */
 export interface ImageStore {
   list(options?: { readonly all?: boolean }): Promise<readonly Image[]>;
@@ -118,17 +131,7 @@ export interface ImageStore {
   push(ref: string, options: { readonly auth?: RegistryAuth }, progress: Progress): Promise<void>;
   /** Checks credentials: "Login Succeeded" or RefusalError 401/500. */
   login(auth: RegistryAuth): Promise<{ readonly Status: string; readonly IdentityToken: string }>;
-  commit(request: {
-    readonly upperDir: string;
-    readonly imageId: string;
-    readonly config: ImageRuntimeConfig;
-    readonly repo: string;
-    readonly tag: string;
-    readonly comment: string;
-    readonly author: string;
-    readonly changes: readonly string[];
-    readonly createdBy: string;
-  }): Promise<string>;
+  commit(request: CommitRequest): Promise<string>;
   /** Builds; resolves to the image id. `open(mode)` joins the network for the RUN steps; called when the first of them must run. */
   build(request: BuildRequest, progress: Progress, open: (mode: string) => Promise<BuildRunner>): Promise<string>;
   /** Forgets the steps of builds; the images that came out of them stay. `inUse`: image ids of containers. Resolves to bytes freed. */
