@@ -46,6 +46,21 @@ export async function run(program: string, args: readonly string[], options: Run
   return { code, stdout, stderr };
 }
 
+/** The parts of `docker inspect` of a container whose keys must be real Docker's. */
+export const INSPECT_PARTS = [
+  [],
+  ["State"],
+  ["HostConfig"],
+  ["Config"],
+  ["NetworkSettings"],
+  ["NetworkSettings", "Networks", "bridge"],
+];
+
+/** The keys of a part of an object, in their order. */
+export function keysOf(object: unknown, ...path: string[]): string[] {
+  return Object.keys(path.reduce((part, key) => (part as Record<string, unknown>)[key], object) as object);
+}
+
 /** The real docker CLI against the socket. */
 export function docker(socket: string, ...args: string[]): Promise<Ran> {
   return run("docker", ["-H", `unix://${socket}`, ...args]);

@@ -5,8 +5,8 @@ import { join } from "node:path";
 import Docker from "dockerode";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { EngineLab } from "../engine/harness.js";
-import { until } from "../lib/run.js";
-import { run } from "./helpers.js";
+import { sleep, until } from "../lib/run.js";
+import { INSPECT_PARTS, keysOf, run } from "./helpers.js";
 
 const lab = new EngineLab("api");
 const d = (...args: string[]) => lab.docker(...args);
@@ -34,17 +34,8 @@ describe("shapes of the real engine", () => {
   it("inspect: real Docker's keys in its order, its addresses and ports", async () => {
     const mine = await json("/containers/one/json");
     const real = golden[0]!;
-    const keys = (o: unknown, ...path: string[]) =>
-      Object.keys(path.reduce((v, k) => (v as Record<string, unknown>)[k], o) as object).filter((k) => k !== "ExposedPorts");
-    for (const path of [
-      [],
-      ["State"],
-      ["HostConfig"],
-      ["Config"],
-      ["NetworkSettings"],
-      ["NetworkSettings", "Networks", "bridge"],
-    ])
-      expect(keys(mine, ...path), path.join(".")).toEqual(keys(real, ...path));
+    const keys = (o: unknown, path: string[]) => keysOf(o, ...path).filter((k) => k !== "ExposedPorts");
+    for (const path of INSPECT_PARTS) expect(keys(mine, path), path.join(".")).toEqual(keys(real, path));
     expect(mine["NetworkSettings"]).toMatchObject({
       Gateway: "172.17.0.1",
       IPAddress: "172.17.0.2",
@@ -134,7 +125,7 @@ describe("streams of the real engine", () => {
     watcher.stdout?.on("data", (t: string) => {
       seen += t;
     });
-    await new Promise((resolve) => setTimeout(resolve, 300));
+    await sleep(300);
     await d("run", "--rm", "--name", "ev", "busybox", "true");
     await until("destroy is seen", () => seen.includes("destroy"));
     watcher.kill();

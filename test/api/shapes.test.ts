@@ -4,8 +4,9 @@ import { fillHostConfig } from "../../src/api/host-config-defaults.js";
 import type { Container } from "../../src/model/container.js";
 import { createdState, plainConfig } from "../../src/model/container-defaults.js";
 import { endpointRecord } from "../lib/records.js";
+import { sleep } from "../lib/run.js";
 import { type FakeEngine, fakeEngine, hexId, network } from "./fake-engine.js";
-import { api, docker, type Served, serve } from "./helpers.js";
+import { api, docker, INSPECT_PARTS, keysOf, type Served, serve } from "./helpers.js";
 
 let fake: FakeEngine;
 let served: Served;
@@ -208,18 +209,8 @@ describe("Docker's shapes", () => {
   it("inspect has exactly the keys of real Docker, in its order", async () => {
     const mine = (await api(served.socket, "GET", "/containers/web/json")).json as Record<string, unknown>;
     const real = golden("docker-inspect")[0]!;
-    const keys = (o: unknown, ...path: string[]) =>
-      Object.keys(path.reduce((v, k) => (v as Record<string, unknown>)[k], o) as object);
-    for (const path of [
-      [],
-      ["State"],
-      ["HostConfig"],
-      ["Config"],
-      ["NetworkSettings"],
-      ["NetworkSettings", "Networks", "bridge"],
-      ["GraphDriver"],
-    ])
-      expect(keys(mine, ...path), path.join(".")).toEqual(keys(real, ...path));
+    for (const path of [...INSPECT_PARTS, ["GraphDriver"]])
+      expect(keysOf(mine, ...path), path.join(".")).toEqual(keysOf(real, ...path));
     const {
       SandboxID: _1,
       SandboxKey: _2,
@@ -324,7 +315,7 @@ describe("events", () => {
     });
     const filters = encodeURIComponent('{"type":{"container":true}}');
     const pending = api(served.socket, "GET", `/events?since=${now}&until=${now + 2}&filters=${filters}`);
-    await new Promise((resolve) => setTimeout(resolve, 300));
+    await sleep(300);
     fake.emit({
       Action: "start",
       Actor: { ID: webId, Attributes: { image: "nginx", name: "web" } },

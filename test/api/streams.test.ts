@@ -8,6 +8,7 @@ import type { AttachSession, ExecRequest, OutputChunk } from "../../src/api/type
 import { refuse } from "../../src/base/errors.js";
 import type { Container } from "../../src/model/container.js";
 import { createdState, plainConfig } from "../../src/model/container-defaults.js";
+import { sleep } from "../lib/run.js";
 import { type FakeEngine, fakeEngine, hexId } from "./fake-engine.js";
 import { processSession, shell } from "./fake-process.js";
 import { api, docker, run, type Served, serve } from "./helpers.js";
@@ -50,7 +51,7 @@ async function* logChunks(follow: boolean): AsyncIterable<OutputChunk> {
   yield { stream: "stdout", data: text("to-out\n") };
   yield { stream: "stderr", data: text("to-err\n") };
   if (follow) {
-    await new Promise((resolve) => setTimeout(resolve, 300));
+    await sleep(300);
     yield { stream: "stdout", data: text("later\n") };
   }
 }
@@ -91,7 +92,7 @@ beforeAll(async () => {
       pull: async (ref: string, _o: unknown, progress: (m: object) => void) => {
         if (ref.startsWith("nosuch")) refuse(404, `pull access denied for ${ref}`);
         progress({ status: "Pulling from library/busybox", id: "latest" });
-        await new Promise((resolve) => setTimeout(resolve, 200));
+        await sleep(200);
         if (ref.includes("half")) refuse(500, "the registry went away");
         progress({ status: "Status: Downloaded newer image" });
       },

@@ -2,6 +2,7 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { mountsBelow } from "../lib/files.js";
+import { sleep } from "../lib/run.js";
 import { allLogs, Lab, logText } from "./lab.js";
 
 const lab = new Lab();
@@ -63,7 +64,7 @@ describe("life of a container", () => {
     await lab.runtime.pause(c.id);
     expect(await lab.runtime.probe(c.id)).toMatchObject({ state: "paused" });
     const before = counter();
-    await new Promise((resolve) => setTimeout(resolve, 150));
+    await sleep(150);
     expect(counter()).toBe(before);
     await expect(lab.exec(c, ["true"])).rejects.toMatchObject({
       status: 409,

@@ -14,6 +14,7 @@ import {
 import { type HostResolvPaths, readHostResolv, watchHostResolv } from "../../src/dns/host-resolv.js";
 import { linkEnvironment } from "../../src/dns/link-env.js";
 import { writeEtcFile } from "../../src/dns/write-etc.js";
+import { sleep } from "../lib/run.js";
 
 const directory = mkdtempSync(join(tmpdir(), "lst-dns-"));
 afterAll(() => rmSync(directory, { recursive: true }));
@@ -188,7 +189,7 @@ describe("files on the host", () => {
     const seen: string[] = [];
     const stop = watchHostResolv((resolv) => seen.push(resolv.nameservers.join()), paths);
     const until = async (text: string) => {
-      for (let i = 0; i < 50 && seen.at(-1) !== text; i++) await new Promise((r) => setTimeout(r, 40));
+      for (let i = 0; i < 50 && seen.at(-1) !== text; i++) await sleep(40);
       expect(seen.at(-1)).toBe(text);
     };
     writeFileSync(paths.behindStub!, "nameserver 10.0.0.54\n");

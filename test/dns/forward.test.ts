@@ -2,6 +2,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import type { DnsService } from "../../src/dns/contract.js";
 import { startDns } from "../../src/dns/server.js";
 import { silentLog } from "../lib/log.js";
+import { sleep } from "../lib/run.js";
 import { type Client, FakeUpstream, Space } from "./space.js";
 import { answerTo, question, questionEnd, types } from "./wire.js";
 
@@ -123,7 +124,7 @@ describe("questions that go upstream", () => {
       return wrong;
     };
     const lost = client.ask("victim.example", types.A);
-    await new Promise((r) => setTimeout(r, 200));
+    await sleep(200);
     first.behaviour = good;
     expect((await lost).answers[0]!.text).toBe("192.0.2.1");
     first.behaviour = (query) => {
@@ -132,7 +133,7 @@ describe("questions that go upstream", () => {
       return wrong;
     };
     const other = client.ask("victim2.example", types.A);
-    await new Promise((r) => setTimeout(r, 200));
+    await sleep(200);
     first.behaviour = good;
     expect((await other).answers[0]!.text).toBe("192.0.2.1");
   });
@@ -168,7 +169,7 @@ describe("questions that go upstream", () => {
       return undefined;
     };
     const asked = Array.from({ length: 20 }, (_, i) => client.ask("same.example", types.A, { id: 1000 + i }));
-    await new Promise((r) => setTimeout(r, 100));
+    await sleep(100);
     expect(held.length).toBe(1);
     first.behaviour = good;
     const answers = await Promise.all(asked);
@@ -190,9 +191,9 @@ describe("questions that go upstream", () => {
     client.socket.on("message", count);
     for (let i = 0; i < 300; i++) {
       client.socket.send(question(`q${i}.example`, types.A, { id: i }), 53, "127.0.0.11");
-      if (i % 50 === 0) await new Promise((r) => setTimeout(r, 5));
+      if (i % 50 === 0) await sleep(5);
     }
-    await new Promise((r) => setTimeout(r, 300));
+    await sleep(300);
     client.socket.off("message", count);
     expect(refused).toBe(300 - 256);
     expect((await dns.stats()).inFlight).toBe(256);

@@ -3,6 +3,7 @@ import type { DnsService } from "../../src/dns/contract.js";
 import { limits } from "../../src/dns/limits.js";
 import { startDns } from "../../src/dns/server.js";
 import { silentLog } from "../lib/log.js";
+import { sleep } from "../lib/run.js";
 import { type Client, FakeUpstream, Space } from "./space.js";
 import { question, types } from "./wire.js";
 
@@ -54,11 +55,11 @@ describe("containers and upstreams that mean harm", () => {
       socket.on("data", () => {});
       socket.write(i % 2 ? Buffer.from([0xff, 0xff, 1, 2, 3]) : Buffer.alloc(3000, i));
     }
-    await new Promise((r) => setTimeout(r, 500));
+    await sleep(500);
     expect(ended).toBeGreaterThanOrEqual(40);
     expect((await client.ask("db", types.A)).answers.length).toBe(1);
     for (const socket of sockets) socket.destroy();
-    await new Promise((r) => setTimeout(r, 100));
+    await sleep(100);
     const [answer] = await space.askTcp([question("db", types.A)]);
     expect(answer!.answers.length).toBe(1);
   });
@@ -72,10 +73,10 @@ describe("containers and upstreams that mean harm", () => {
     const q = question("many", types.A);
     const frames = Buffer.concat(Array.from({ length: 200 }, () => Buffer.concat([Buffer.of(0, q.length), q])));
     const timer = setInterval(() => socket.write(frames, () => {}), 2);
-    await Promise.race([closed, new Promise((r) => setTimeout(r, 5000))]);
+    await Promise.race([closed, sleep(5000)]);
     clearInterval(timer);
     const before = await dns.stats();
-    await new Promise((r) => setTimeout(r, 100));
+    await sleep(100);
     expect((await dns.stats()).queries).toBe(before.queries);
     socket.destroy();
     expect((await client.ask("db", types.A)).answers.length).toBe(1);
@@ -86,9 +87,9 @@ describe("containers and upstreams that mean harm", () => {
       const noise = Buffer.alloc(i % 600, (i * 31) & 255);
       if (noise.length > 3) noise[2] = i & 0x7f;
       client.socket.send(noise, 53, "127.0.0.11");
-      if (i % 100 === 0) await new Promise((r) => setTimeout(r, 2));
+      if (i % 100 === 0) await sleep(2);
     }
-    await new Promise((r) => setTimeout(r, 100));
+    await sleep(100);
     expect((await client.ask("db", types.A)).answers.length).toBe(1);
   });
 });

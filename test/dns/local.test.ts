@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { DnsService } from "../../src/dns/contract.js";
 import { startDns } from "../../src/dns/server.js";
 import { silentLog } from "../lib/log.js";
+import { sleep } from "../lib/run.js";
 import { type Client, FakeUpstream, Space } from "./space.js";
 import { question, types } from "./wire.js";
 
@@ -187,7 +188,7 @@ describe("the names of containers, asked for inside a namespace", () => {
     const got = new Promise<Buffer>((resolve) => socket.once("data", resolve));
     for (const byte of frame) {
       socket.write(Buffer.of(byte));
-      await new Promise((r) => setTimeout(r, 1));
+      await sleep(1);
     }
     expect((await got).length).toBeGreaterThan(q.length);
     socket.destroy();

@@ -15,6 +15,7 @@ import {
 import { type KernelObject, objectKey, SimulatedKernel } from "../../src/plan/index.js";
 import type { ApplyResult, Batch } from "../../src/plan/port.js";
 import { stderrLog } from "../lib/log.js";
+import { sleep } from "../lib/run.js";
 
 const log = stderrLog("error");
 const hex = (n: number) => n.toString(16).padStart(64, "0");
@@ -193,7 +194,7 @@ describe("convergence", () => {
     const net = await network(lab, 1);
     for (let n = 1; n < 5; n++) await join(lab, net, n);
     const repaired = async () => {
-      for (let i = 0; i < 100 && (await lab.converger.verify()).length > 0; i++) await new Promise((r) => setTimeout(r, 20));
+      for (let i = 0; i < 100 && (await lab.converger.verify()).length > 0; i++) await sleep(20);
       expectConverged(lab);
     };
     const find = (test: (o: KernelObject) => boolean) => lab.kernel.contents().find(test)!;

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { firewallEndpointObjects, firewallHostObjects, firewallNetworkObjects, linkLocal } from "../../src/drivers/firewall.js";
+import { sleep } from "../lib/run.js";
 import { arp, ethernet, icmp6, udp4, udp6 } from "./frames.js";
 import { type Box, bridgeNetwork, Lab } from "./lab.js";
 
@@ -37,7 +38,7 @@ async function through(frames: Record<string, string>): Promise<string[]> {
   // The last one is allowed and tells that all before it have been handled.
   const marker = udp4(evil.endpoint.mac, evil.endpoint.ipv4!, [4000 + Object.keys(frames).length, 9999]);
   lab.exec(evil.ns, "python3", "-c", SEND, ...Object.values(frames), marker);
-  for (let i = 0; i < 100 && !seen.includes(marker); i++) await new Promise((resolve) => setTimeout(resolve, 20));
+  for (let i = 0; i < 100 && !seen.includes(marker); i++) await sleep(20);
   expect(seen).toContain(marker);
   return Object.keys(frames).filter((name) => seen.includes(frames[name]!));
 }

@@ -12,6 +12,7 @@ import { closeFd, pipe } from "../../src/kernel/pipes.js";
 import { SeqpacketSocket, seqpacketConnect } from "../../src/kernel/seqpacket.js";
 import { readSockaddr, sockaddrOf } from "../../src/kernel/sockaddr.js";
 import { UdpPort } from "../../src/kernel/udp.js";
+import { sleep } from "../lib/run.js";
 
 const cleanups: (() => void)[] = [];
 afterEach(() => {
@@ -171,8 +172,7 @@ test("a UDP port answers 2,000 datagrams in batches, in order, to the right peer
     for (let i = 0; i < 50; i++)
       for (const [c, client] of clients.entries()) client.send(`${c}-${round * 50 + i}`, port, "127.0.0.1");
     const deadline = Date.now() + 2000;
-    while (got.some((g) => g.length < (round + 1) * 50) && Date.now() < deadline)
-      await new Promise((done) => setTimeout(done, 1));
+    while (got.some((g) => g.length < (round + 1) * 50) && Date.now() < deadline) await sleep(1);
   }
   for (const client of clients) client.close();
   server.close();

@@ -1,4 +1,3 @@
-import { execFileSync } from "node:child_process";
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -8,6 +7,7 @@ import { umount } from "../../src/kernel/mounts.js";
 import { makeNamespace, removeNamespace } from "../../src/kernel/namespaces.js";
 import type { KernelObject } from "../../src/plan/objects.js";
 import type { ApplyResult, Batch } from "../../src/plan/port.js";
+import { output } from "../lib/run.js";
 
 /** IFLA_GROUP of the links that the tests make */
 export const GROUP = 0x4c00;
@@ -31,7 +31,7 @@ export async function openLab(options: Pick<KernelOptions, "spares"> = {}): Prom
   const execRoot = mkdtempSync(join(tmpdir(), "lst-exec-"));
   const hostNetns = join(execRoot, "host");
   makeNamespace(hostNetns, () => undefined);
-  run("nsenter", `--net=${hostNetns}`, "ip", "link", "set", "lo", "up");
+  output("nsenter", `--net=${hostNetns}`, "ip", "link", "set", "lo", "up");
   const warnings: string[] = [];
   const quiet = () => undefined;
   const log: Logger = {
@@ -51,8 +51,8 @@ export async function openLab(options: Pick<KernelOptions, "spares"> = {}): Prom
   return {
     kernel,
     warnings,
-    host: (...command) => run("nsenter", `--net=${hostNetns}`, ...command),
-    inside: (name, ...command) => run("nsenter", `--net=${join(execRoot, "netns", name)}`, ...command),
+    host: (...command) => output("nsenter", `--net=${hostNetns}`, ...command),
+    inside: (name, ...command) => output("nsenter", `--net=${join(execRoot, "netns", name)}`, ...command),
     apply,
     put: (...objects) => demand(objects.map((object) => ({ op: "put", object }))),
     remove: (...objects) => demand(objects.map((object) => ({ op: "delete", object }))),
@@ -63,10 +63,6 @@ export async function openLab(options: Pick<KernelOptions, "spares"> = {}): Prom
       rmSync(execRoot, { recursive: true, force: true });
     },
   };
-}
-
-export function run(program: string, ...args: string[]): string {
-  return execFileSync(program, args, { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
 }
 
 /** True if the program ends with another status than 0. */

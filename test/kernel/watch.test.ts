@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { type KernelObject, type Link, type NftElement, objectKey } from "../../src/plan/objects.js";
 import type { Drift } from "../../src/plan/port.js";
+import { sleep } from "../lib/run.js";
 import { type Lab, openLab } from "./lab.js";
 
 let lab: Lab;
@@ -49,14 +50,12 @@ const element = (n: number): NftElement => ({
   key: [{ type: "inet_service", value: n }],
 });
 
-const pause = (ms: number) => new Promise((done) => setTimeout(done, ms));
-
 /** What is told about a change, within two seconds. */
 async function driftAfter(action: () => unknown): Promise<string[]> {
   drifts.length = 0;
   action();
-  for (let i = 0; i < 200 && drifts.length === 0; i++) await pause(10);
-  await pause(60);
+  for (let i = 0; i < 200 && drifts.length === 0; i++) await sleep(10);
+  await sleep(60);
   return [...new Set(drifts.flatMap((d) => d.keys))];
 }
 
@@ -75,17 +74,17 @@ test("our own changes are no drift: building, changing, ten thousand elements, r
   await build();
   await lab.apply([{ op: "put", object: { ...veth, mtu: 1400 } as Link, was: veth }]);
   await lab.put(...Array.from({ length: 10_000 }, (_, i) => element(i + 2)));
-  await pause(150);
+  await sleep(150);
   await lab.put(table, element(1));
-  await pause(100);
+  await sleep(100);
   await lab.remove(route, address, veth, { kind: "netns", name: "c1" }, gateway, bridge, table);
-  await pause(200);
+  await sleep(200);
   expect(drifts).toEqual([]);
 });
 
 test("changes by others are told, with the key of what changed", async () => {
   await build();
-  await pause(150);
+  await sleep(150);
   expect(drifts).toEqual([]);
   expect(await driftAfter(() => lab.host("ip", "link", "set", "veth1", "down"))).toContain(objectKey(veth));
   expect(await driftAfter(() => lab.host("ip", "addr", "del", "172.17.0.1/16", "dev", "docker0"))).toContain(objectKey(gateway));
@@ -95,7 +94,7 @@ test("changes by others are told, with the key of what changed", async () => {
 
 test("changes inside a container's namespace are told", async () => {
   await build();
-  await pause(100);
+  await sleep(100);
   expect(await driftAfter(() => lab.inside("c1", "ip", "route", "del", "default"))).toContain(objectKey(route));
   expect(await driftAfter(() => lab.inside("c1", "ip", "addr", "del", "172.17.0.2/16", "dev", "eth0"))).toContain(
     objectKey(address),
@@ -106,7 +105,7 @@ test("changes inside a container's namespace are told", async () => {
 
 test("what is not ours is nobody's drift", async () => {
   await build();
-  await pause(100);
+  await sleep(100);
   drifts.length = 0;
   lab.host("ip", "link", "add", "other0", "type", "bridge");
   lab.host("ip", "addr", "add", "192.0.2.1/24", "dev", "other0");
@@ -114,13 +113,13 @@ test("what is not ours is nobody's drift", async () => {
   lab.host("ip", "link", "del", "other0");
   lab.host("nft", "add", "table", "ip", "filter");
   lab.inside("c1", "ip", "link", "add", "x", "type", "bridge");
-  await pause(200);
+  await sleep(200);
   expect(drifts).toEqual([]);
 });
 
 test("a link that somebody makes with our mark is told", async () => {
   await build();
-  await pause(100);
+  await sleep(100);
   const keys = await driftAfter(() => lab.host("ip", "link", "add", "fake0", "group", String(0x4c00), "type", "bridge"));
   expect(keys).toContain("link||fake0");
 });

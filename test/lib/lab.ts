@@ -168,6 +168,13 @@ export class Lab {
     return this.out("ps", "-a", "-f", `name=^${container}$`, "--format", `{{.${column}}}`);
   }
 
+  /** What `docker events` tells of the time since then (milliseconds, as of Date.now), a line each. */
+  async events(since: number, filter: string, format: string): Promise<string[]> {
+    const seconds = [Math.floor(since / 1000) - 1, Math.floor(Date.now() / 1000) + 1].map(String);
+    const told = await this.out("events", "--since", seconds[0]!, "--until", seconds[1]!, "-f", filter, "--format", format);
+    return told.split("\n").filter((line) => line !== "");
+  }
+
   /** The host's end of a container's interface. */
   async hostPort(container: string, device = "eth0"): Promise<string> {
     const index = await this.inside(container, "cat", `/sys/class/net/${device}/iflink`);
