@@ -4,7 +4,7 @@ import { importBusybox } from "./image.js";
 import { type BenchEngine, type Lab, median, report, run, sleep, withLab } from "./lab.js";
 
 /**
- * What packets pay: small packets and TCP between two containers of one network, beside a bare veth pair; TCP throughput and connections
+ * What packets pay: small packets and TCP between two containers of one network, beside a bare veth pair and a bridge without rules; TCP throughput and connections
  * per second through a published port from outside, from the host's address and from 127.0.0.1. Ours and Docker's in turn.
  * Reach (issue 3): localhost ≥ 2× docker-proxy's throughput; small packets ≥ 1.5× Docker's and ≥ 0.8 of a bare veth pair.
  */
@@ -52,10 +52,27 @@ function barePair(lab: Lab): { readonly from: string; readonly to: string } {
   return { from: `/run/netns/${a}`, to: `/run/netns/${b}` };
 }
 
+/** What a person would make for two containers: a bridge, a veth pair for each. No rules. */
+function plainBridge(lab: Lab): { readonly from: string; readonly to: string } {
+  const host = lab.namespace("pb");
+  run("ip", ["-n", host, "link", "add", "name", "br0", "type", "bridge"]);
+  run("ip", ["-n", host, "link", "set", "br0", "up"]);
+  const boxes = ["pa", "pc"].map((name, i) => {
+    const box = lab.namespace(name);
+    run("ip", ["-n", host, "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", box]);
+    run("ip", ["-n", host, "link", "set", name, "master", "br0", "up"]);
+    run("ip", ["-n", box, "addr", "add", `10.252.0.${i + 1}/24`, "dev", "eth0"]);
+    run("ip", ["-n", box, "link", "set", "eth0", "up"]);
+    return `/run/netns/${box}`;
+  });
+  return { from: boxes[0]!, to: boxes[1]! };
+}
+
 await withLab(async (lab) => {
   const tool = flooder(lab);
   const outside = `/run/netns/${lab.host("o").ns}`;
   const bare = barePair(lab);
+  const bridge = plainBridge(lab);
   const hosts = new Map<BenchEngine, { ns: string; ip: string }>();
   const ourHost = lab.host("a");
   const dockerHost = lab.host("b");
@@ -79,7 +96,16 @@ await withLab(async (lab) => {
   };
   for (let round = 0; round < ROUNDS; round++) {
     put("small packets between containers", "bare veth", (await smallPackets(tool, bare.from, bare.to, "10.251.0.2")) / 1000);
-    put("TCP between containers", "bare veth", await tcp(bare.from, bare.to, "10.251.0.2", 5201));
+    put(
+      "small packets between containers",
+      "plain bridge",
+      (await smallPackets(tool, bridge.from, bridge.to, "10.252.0.2")) / 1000,
+    );
+    const direct = await tcp(bare.from, bare.to, "10.251.0.2", 5201);
+    put("TCP between containers", "bare veth", direct);
+    put("TCP between containers", "plain bridge", await tcp(bridge.from, bridge.to, "10.252.0.2", 5201));
+    // No way into a container can be faster than a veth pair with nothing around it.
+    put("published port from 127.0.0.1, TCP", "bare veth", direct);
     for (const [engine, host] of hosts) {
       const a = nsOf(engine, "one");
       const b = nsOf(engine, "two");

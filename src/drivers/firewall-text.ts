@@ -175,7 +175,9 @@ ${allowChain("allow6_any", "ip6", 6, "ip6 daddr & ::")}
   # Only what enters or leaves a bridge of ours is judged.
   chain forward {
     type filter hook forward priority ${PRIORITIES.forward}; policy accept;
-    ct state established,related accept
+    # The first packet of a flow has been through here; also where nothing ever comes back, which is not "established".
+    ct status confirmed accept
+    ct state related accept
     iifname vmap @from
     oifname vmap @to
     ${closeForeignForwarding ? "iifname @bridges accept\n    counter drop" : "accept"}
