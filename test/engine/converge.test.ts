@@ -53,10 +53,11 @@ function setUp(objects: readonly KernelObject[] = []) {
   const store = {
     load: async () => ({ changes: [], damaged: [] }),
     commit: async (c: readonly Change[]) => void stored.push([...c]),
+    mayRefuse: () => false,
     close: async () => undefined,
   };
   const committer = new Committer(state, store, converger);
-  return { kernel, state, converger, committer, stored };
+  return { kernel, state, converger, committer, stored, store };
 }
 type Lab = ReturnType<typeof setUp>;
 
@@ -116,6 +117,82 @@ const leave = async (lab: Lab, n: number) => {
 };
 const keys = (objects: readonly KernelObject[]) => [...new Set(objects.filter((o) => o.kind !== "sysctl").map(objectKey))].sort();
 const expectConverged = (lab: Lab) => expect(keys(lab.kernel.contents())).toEqual(keys(desiredAll(lab.state, context)));
+
+describe("a transaction", () => {
+  /** Takes the place of the store's next commit; the result lets it end. */
+  const held = ({ store, stored }: Lab) => {
+    let end: (error?: Error) => void = () => undefined;
+    const ended = new Promise<void>((resolve, reject) => {
+      end = (error) => (error === undefined ? resolve() : reject(error));
+    });
+    const before = store.commit;
+    store.commit = async (changes) => {
+      store.commit = before;
+      await ended;
+      stored.push([...changes]);
+    };
+    return end;
+  };
+
+  it("has the kernel at work while the store writes, and is done when both are", async () => {
+    const lab = setUp();
+    await lab.converger.convergeAll();
+    const net = await network(lab, 1);
+    const end = held(lab);
+    let done = false;
+    const joined = join(lab, net, 1).then(() => {
+      done = true;
+    });
+    await sleep(20);
+    expect(lab.kernel.contents()).toContainEqual({ kind: "netns", name: "ns1" });
+    expect(done).toBe(false);
+    end();
+    await joined;
+    expectConverged(lab);
+  });
+
+  it("leaves the kernel alone until the store has agreed, where others may refuse", async () => {
+    const lab = setUp();
+    await lab.converger.convergeAll();
+    const net = await network(lab, 1);
+    lab.store.mayRefuse = () => true;
+    const end = held(lab);
+    const joined = join(lab, net, 1);
+    await sleep(20);
+    expect(lab.kernel.contents()).not.toContainEqual({ kind: "netns", name: "ns1" });
+    end();
+    await joined;
+    expectConverged(lab);
+  });
+
+  for (const [who, fault] of [
+    ["store", "disk full"],
+    ["kernel", "link add: ENOMEM: no"],
+  ] as const)
+    it(`is taken back whole when the ${who} refuses, with what was made beside it`, async () => {
+      const lab = setUp();
+      await lab.converger.convergeAll();
+      const net = await network(lab, 1);
+      await join(lab, net, 1);
+      const before = keys(lab.kernel.contents());
+      const end = held(lab);
+      if (who === "kernel") lab.kernel.refuse = (o) => o.kind === "addr" && o.ns === "ns2";
+      const decision = joining(lab, net, 2);
+      const named: number[] = [];
+      const transacted = lab.committer.transact(decision.changes, decision.owners, {
+        beside: async () => void named.push(lab.state.endpoints.size),
+      });
+      setTimeout(() => end(who === "store" ? new Error(fault) : undefined), 20);
+      await expect(transacted).rejects.toThrow(fault);
+      expect(lab.state.sandboxes.size).toBe(1);
+      expect(keys(lab.kernel.contents())).toEqual(before);
+      // Once with the change, and at the end without it.
+      expect(named).toEqual([2, 1]);
+      lab.kernel.refuse = () => false;
+      await join(lab, net, 2);
+      expectConverged(lab);
+    });
+});
 
 describe("convergence", () => {
   it("makes, changes and takes away, owner by owner, without looking at the kernel", async () => {
