@@ -16,6 +16,7 @@ import { type BenchEngine, type Lab, median, quantile, run, sleep, withLab } fro
 const COUNTS = (process.env["ATTACH_COUNTS"] ?? "1,100,500,1000").split(",").map(Number);
 const ROUNDS = 60;
 const CNI_ROUNDS = 9;
+const WARM_UP = 60;
 /** Attaches follow each other, and so do detaches: the kernel clears a namespace away in the background, which is the detach's time. */
 const BURSTS = 3;
 const SETTLE_MS = 300;
@@ -202,6 +203,8 @@ await withLab(async (lab) => {
   const docker = PEERS ? await dockers(lab) : undefined;
   try {
     await rig.open();
+    // Programs compiled while they run begin slowly: without this, growth would be measured against that.
+    for (let i = 0; i < WARM_UP; i++) await rig.detach(await rig.attach());
     const firsts = new Map<string, number>();
     let present = 0;
     let cniPresent = 0;

@@ -27,7 +27,7 @@ import {
   RTNLGRP_NEIGH,
   RTNLGRP_NSID,
 } from "./rtnl/constants.js";
-import { getLink, readLink, type SeenLink } from "./rtnl/link-read.js";
+import { getLink, readLinkName, type SeenLink } from "./rtnl/link-read.js";
 import { readFdbKey, readNeigh } from "./rtnl/neigh.js";
 import { readRoute } from "./rtnl/route.js";
 import { NftEvents } from "./watch-nft.js";
@@ -140,7 +140,7 @@ export class Watcher {
       // Of what is nobody's concern no name is asked for: such a question waits for the kernel as long as it removes links, 20 ms.
       case RTM_NEWLINK:
       case RTM_DELLINK:
-        this.#noticeLink(ns, readLink(bytes, start, end), type === RTM_DELLINK);
+        this.#noticeLink(ns, readLinkName(bytes, start, end), type === RTM_DELLINK);
         return;
       case RTM_NEWADDR:
       case RTM_DELADDR: {
@@ -166,7 +166,7 @@ export class Watcher {
     }
   }
 
-  #noticeLink(ns: NsRef, seen: SeenLink, gone: boolean): void {
+  #noticeLink(ns: NsRef, seen: Pick<SeenLink, "index" | "name" | "group">, gone: boolean): void {
     const { groups, ledger, hostIndexes } = this.#context;
     if (ns === HOST_NS && hostIndexes.get(seen.name) !== seen.index) hostIndexes.delete(seen.name);
     if (ns === HOST_NS && gone) hostIndexes.delete(seen.name);

@@ -1,4 +1,5 @@
 import { ENODEV } from "../errno.js";
+import { eachAttribute, text } from "../netlink/codec.js";
 import { NLM_F_DUMP, NLM_F_REQUEST } from "../netlink/constants.js";
 import type { NetlinkSocket } from "../netlink/socket.js";
 import { Writer } from "../netlink/writer.js";
@@ -29,6 +30,20 @@ export function readLink(bytes: Buffer, start: number, end: number): SeenLink {
     values,
   };
 }
+
+/** Whose link a notification is about, without reading the other sixty attributes: for an endpoint come some thirty of them. */
+export function readLinkName(bytes: Buffer, start: number, end: number): Pick<SeenLink, "index" | "name" | "group"> {
+  let name = "";
+  let group = 0;
+  eachAttribute(bytes, start + IFINFOMSG, end, (number, from, to) => {
+    if (number === NAME) name = text.read(bytes, from, to);
+    else if (number === GROUP) group = bytes.readUInt32LE(from);
+  });
+  return { index: readIfinfomsg(bytes, start).index, name, group };
+}
+
+const [NAME] = IFLA.table.IFLA_IFNAME;
+const [GROUP] = IFLA.table.IFLA_GROUP;
 
 /** All links of the socket's namespace, without statistics. */
 export function dumpLinks(socket: NetlinkSocket): SeenLink[] {
