@@ -5,8 +5,16 @@ import { Availability } from "./availability.js";
 import { CatchUp } from "./catch-up.js";
 import { etcdClient } from "./client.js";
 import type { ClusterContext } from "./context.js";
-import { type Cluster, ClusterConflict, type ClusterEvents, type ClusterNode, type ClusterOptions } from "./contract.js";
+import {
+  type Cluster,
+  ClusterConflict,
+  type ClusterEvents,
+  type ClusterNode,
+  type ClusterOptions,
+  ClusterUnavailable,
+} from "./contract.js";
 import { DiskCopy } from "./disk-copy.js";
+import { GivenUpNetworks } from "./given-up.js";
 import { keysOf } from "./keys.js";
 import { Mirror } from "./mirror.js";
 import { OwnEndpoints } from "./own-endpoints.js";
@@ -32,6 +40,7 @@ class EtcdCluster implements Cluster {
   private readonly availability: Availability;
   private readonly writer: Writer;
   private readonly own: OwnEndpoints;
+  private readonly givenUp: GivenUpNetworks;
   private readonly reader: Reader;
 
   constructor(options: ClusterOptions & { readonly cacheFile: string }, events: ClusterEvents) {
@@ -53,7 +62,8 @@ class EtcdCluster implements Cluster {
     const catchUp = new CatchUp(mirror);
     this.writer = new Writer(this.ctx, this.availability, catchUp);
     this.own = new OwnEndpoints(this.ctx, this.availability, this.writer);
-    this.reader = new Reader(this.ctx, this.availability, catchUp, this.own);
+    this.givenUp = new GivenUpNetworks(this.ctx, this.availability, this.writer);
+    this.reader = new Reader(this.ctx, this.availability, catchUp, this.own, this.givenUp);
   }
 
   async open(): Promise<void> {
@@ -113,7 +123,10 @@ class EtcdCluster implements Cluster {
       await this.writer.execute(transaction);
     } catch (error) {
       // What stands in the way may be an attempt of our own that was given up.
-      if (error instanceof ClusterConflict) await this.own.withdrawUnknown(this.own.stored());
+      if (error instanceof ClusterConflict) {
+        await this.own.withdrawUnknown(this.own.stored());
+        await this.givenUp.withdraw();
+      } else if (error instanceof ClusterUnavailable) this.givenUp.remember(changes);
       if (error instanceof ClusterConflict || !transaction.withdrawal) throw error;
       this.withdrawLater();
     }
@@ -153,6 +166,7 @@ class EtcdCluster implements Cluster {
     this.availability.regained();
     // Decisions that waited for the store go on after this: both would put the same endpoints, and the second one would fail.
     await this.own.reconcile();
+    await this.givenUp.withdraw();
     this.ctx.copy.soon();
   }
 

@@ -4,6 +4,7 @@ import type { Change } from "../model/state.js";
 import type { Availability } from "./availability.js";
 import type { CatchUp } from "./catch-up.js";
 import type { ClusterContext } from "./context.js";
+import type { GivenUpNetworks } from "./given-up.js";
 import type { OwnEndpoints } from "./own-endpoints.js";
 import { readAll } from "./read-all.js";
 
@@ -24,11 +25,13 @@ export class Reader {
   private readonly availability: Availability;
   private readonly catchUp: CatchUp;
   private readonly own: OwnEndpoints;
-  constructor(ctx: ClusterContext, availability: Availability, catchUp: CatchUp, own: OwnEndpoints) {
+  private readonly givenUp: GivenUpNetworks;
+  constructor(ctx: ClusterContext, availability: Availability, catchUp: CatchUp, own: OwnEndpoints, givenUp: GivenUpNetworks) {
     this.ctx = ctx;
     this.availability = availability;
     this.catchUp = catchUp;
     this.own = own;
+    this.givenUp = givenUp;
   }
 
   /** What was known last, for an engine that starts without etcd. */
@@ -143,6 +146,7 @@ export class Reader {
     // Networks before endpoints before the removal of networks: the engine may apply them one by one.
     const rank = (c: Change) => (c.kind === "meta" ? 0 : c.kind === "network" ? (c.value ? 1 : 4) : c.value ? 3 : 2);
     if (changes.length > 0) events.onChanges(changes.sort((a, b) => rank(a) - rank(b)));
+    if (changes.some((c) => c.kind === "network" && c.value !== undefined)) void this.givenUp.withdraw();
     const really = lost.filter((id) => [...events.own()].some((e) => e.id === id));
     if (tell.lost && really.length > 0) events.onLost(really);
   }

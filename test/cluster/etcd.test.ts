@@ -7,7 +7,8 @@ import { Etcd3 } from "etcd3";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { openEtcdCluster } from "../../src/cluster/etcd.js";
 import { type Cluster, ClusterConflict, ClusterUnavailable } from "../../src/cluster/index.js";
-import { encodeEndpoint } from "../../src/cluster/values.js";
+import { keysOf } from "../../src/cluster/keys.js";
+import { encodeEndpoint, encodeNetwork } from "../../src/cluster/values.js";
 import type { Endpoint, Network } from "../../src/model/network.js";
 import type { Change } from "../../src/model/state.js";
 import { endpointRecord, networkRecord } from "../lib/records.js";
@@ -196,6 +197,32 @@ describe("two hosts and one etcd", () => {
     await eventually(() => !b.seen.has("endpoint:e7"));
     await put(a, endpoint("e8", "node1", "eight", "10.0.0.7"));
     await eventually(() => b.seen.has("endpoint:e8"));
+  });
+
+  test("a network whose creation was given up for want of an answer is taken away if etcd makes it all the same", async () => {
+    const late = network("n10", "ghost", "10.0.10.0/24");
+    etcd.kill("SIGSTOP");
+    await expect(a.cluster.commit([change(late)])).rejects.toBeInstanceOf(ClusterUnavailable);
+    etcd.kill("SIGCONT");
+    await eventually(() => a.cluster.available && b.cluster.available, 15_000);
+    // Whether the transaction got through is etcd's luck: here it has.
+    const raw = new Etcd3({ hosts: `http://127.0.0.1:${client}` });
+    const keys = keysOf("docker");
+    const record = [
+      [keys.network("n10"), encodeNetwork(late)],
+      [keys.networkName("ghost"), "n10"],
+      [keys.members("n10"), "{}"],
+    ] as const;
+    await raw
+      .if(keys.schema, "Version", ">", 0)
+      .then(...record.map(([key, value]) => raw.put(key).value(value)))
+      .commit();
+    const left = async () => (await Promise.all(record.map(([key]) => raw.get(key).exists()))).filter(Boolean).length;
+    await until("the network is gone from the store", async () => (await left()) === 0, 8_000);
+    raw.close();
+    await eventually(() => !a.seen.has("network:n10") && !b.seen.has("network:n10"));
+    await b.cluster.commit([change(network("n11", "ghost", "10.0.10.0/24"))]);
+    await b.cluster.commit([{ kind: "network", id: "n11", value: undefined }]);
   });
 
   test("an engine that starts without etcd knows what it knew", async () => {
