@@ -19,7 +19,7 @@ import { keysOf } from "./keys.js";
 import { Mirror } from "./mirror.js";
 import { OwnEndpoints } from "./own-endpoints.js";
 import { Reader } from "./reader.js";
-import { endpointKeys, transactionOf } from "./txn.js";
+import { transactionOf } from "./txn.js";
 import { Writer } from "./writer.js";
 
 /**
@@ -102,7 +102,7 @@ class EtcdCluster implements Cluster {
     return networkId && prefix ? this.ctx.mirror.valueOf(this.ctx.keys.block(networkId, prefix)) : undefined;
   }
 
-  async commit(changes: readonly Change[]): Promise<void> {
+  async commit(changes: readonly Change[], tries = 3): Promise<void> {
     const { keys, mirror, options } = this.ctx;
     for (const change of changes) {
       if (change.kind !== "network" || change.value) continue;
@@ -116,12 +116,18 @@ class EtcdCluster implements Cluster {
     if (transaction.puts.size + transaction.deletes.size === 0) return;
     if (!this.available) {
       if (transaction.withdrawal) return this.withdrawLater();
-      if (await this.availability.comesBack()) return this.commit(changes);
+      if (await this.availability.comesBack()) return this.commit(changes, tries);
       throw this.writer.unavailable();
     }
     try {
       await this.writer.execute(transaction);
     } catch (error) {
+      // Gone already, one of them at least (a removal that was given up has arrived after all): the others are still to go.
+      if (error instanceof ClusterConflict && transaction.withdrawal) {
+        if (tries > 1) return this.commit(changes, tries - 1);
+        // The mirror does not catch up: a look at everything, and reconciliation after it, set it right.
+        return this.availability.lost(error);
+      }
       // What stands in the way may be an attempt of our own that was given up.
       if (error instanceof ClusterConflict) {
         await this.own.withdrawUnknown(this.own.stored());
@@ -133,10 +139,8 @@ class EtcdCluster implements Cluster {
   }
 
   async removeEndpoint(networkId: string, endpointId: string): Promise<void> {
-    const { keys, mirror } = this.ctx;
-    const endpoint = mirror.endpointOf(networkId, endpointId);
-    if (!endpoint) return;
-    await this.writer.deleteKeys(endpointKeys(keys, mirror, endpoint), [endpoint]);
+    const endpoint = this.ctx.mirror.endpointOf(networkId, endpointId);
+    if (endpoint) await this.writer.deleteEndpoint(endpoint);
   }
 
   async removeNode(id: string): Promise<void> {
@@ -145,9 +149,9 @@ class EtcdCluster implements Cluster {
     if (!node) refuse(404, `No such node: ${id}`);
     if (node.alive) refuse(409, `node ${node.advertise} is alive: stop its engine first`);
     const endpoints = [...mirror.allEndpoints()].filter((e) => e.node === node.id);
-    for (const endpoint of endpoints) await this.writer.deleteKeys(endpointKeys(keys, mirror, endpoint), [endpoint]);
+    for (const endpoint of endpoints) await this.writer.deleteEndpoint(endpoint);
     const blocks = [...mirror.allKeys()].filter((key) => key.startsWith(`${keys.tree}block/`) && mirror.valueOf(key) === node.id);
-    await this.writer.deleteKeys([...blocks, keys.node(node.id)], []);
+    await this.writer.deleteKeys([...blocks, keys.node(node.id)]);
   }
 
   async close(): Promise<void> {

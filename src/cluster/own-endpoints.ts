@@ -4,7 +4,7 @@ import type { Change } from "../model/state.js";
 import type { Availability } from "./availability.js";
 import type { ClusterContext } from "./context.js";
 import { ClusterConflict } from "./contract.js";
-import { endpointKeys, transactionOf } from "./txn.js";
+import { transactionOf } from "./txn.js";
 import { addressesOf } from "./values.js";
 import type { Writer } from "./writer.js";
 
@@ -44,13 +44,13 @@ export class OwnEndpoints {
    */
   async withdrawUnknown(candidates: readonly Endpoint[]): Promise<void> {
     if (!this.availability.now) return; // a reconciliation comes
-    const { events, keys, mirror, options } = this.ctx;
+    const { events, options } = this.ctx;
     const own = new Set(Array.from(events.own(), (e) => e.id));
     try {
       for (const endpoint of candidates) {
         if (own.has(endpoint.id)) continue;
         options.log.info("an endpoint whose creation was given up is withdrawn", { endpoint: endpoint.id });
-        await this.writer.deleteKeys(endpointKeys(keys, mirror, endpoint), []);
+        await this.writer.deleteEndpoint(endpoint);
       }
     } catch (error) {
       this.availability.lost(error);
@@ -62,12 +62,13 @@ export class OwnEndpoints {
     const { nodeId, address } = options;
     const own = new Map([...events.own()].map((e) => [e.id, e]));
     const stale = this.stored().filter((e) => !own.has(e.id));
-    for (const endpoint of stale) await this.writer.deleteKeys(endpointKeys(keys, mirror, endpoint), []);
+    for (const endpoint of stale) await this.writer.deleteEndpoint(endpoint);
     const lost: string[] = [];
     for (const endpoint of own.values()) {
       const blocks = this.missingBlocks(endpoint);
       const there = mirror.endpointOf(endpoint.networkId, endpoint.id);
-      if (blocks.length === 0 && there && JSON.stringify(there) === JSON.stringify({ ...endpoint, node: nodeId })) continue;
+      const asItIs = there !== undefined && JSON.stringify(there) === JSON.stringify({ ...endpoint, node: nodeId });
+      if (blocks.length === 0 && asItIs && this.hasClaims(endpoint)) continue;
       const changes: Change[] = [...blocks, { kind: "endpoint", id: endpoint.id, value: endpoint }];
       try {
         await this.writer.execute(transactionOf(changes, keys, mirror, { nodeId, address }));
@@ -79,6 +80,13 @@ export class OwnEndpoints {
       }
     }
     if (lost.length > 0) events.onLost(lost);
+  }
+
+  /** Are its name and its addresses its own in the store? */
+  private hasClaims(e: Endpoint): boolean {
+    const { keys, mirror } = this.ctx;
+    const claims = [keys.name(e.networkId, e.name), ...addressesOf(e).map((ip) => keys.address(e.networkId, ip))];
+    return claims.every((key) => mirror.valueOf(key) === e.id);
   }
 
   /** Blocks of a routed network that an endpoint's addresses are in and that are not ours (any more): after `linkspan node rm` of this host. */

@@ -109,6 +109,7 @@ export function transactionOf(
     const networkId = mirror.networkIdOfEndpoint(id);
     const known = networkId === undefined ? undefined : mirror.endpointOf(networkId, id);
     if (networkId === undefined || !known) return;
+    guards.push(presence(keys, known));
     for (const key of endpointKeys(keys, mirror, known)) deletes.add(key);
     if (mirror.networkOf(networkId)) puts.set(keys.members(networkId), JSON.stringify({ removed: id }));
   }
@@ -121,6 +122,16 @@ export function transactionOf(
     }
   }
 }
+
+/**
+ * What a removal is bound to: as long as an endpoint has its record, nobody else can have its name or its addresses. A removal that was given up for
+ * want of an answer may arrive much later (a cable was pulled: TCP sends it again), when they belong to another.
+ */
+export const presence = (keys: Keys, e: Endpoint): Guard => ({
+  key: keys.endpoint(e.networkId, e.id),
+  what: "endpoint",
+  exists: true,
+});
 
 /** The endpoint's key and those claims that are still its own. */
 export function endpointKeys(keys: Keys, mirror: MirrorView, e: Endpoint): readonly string[] {

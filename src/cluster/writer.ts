@@ -5,7 +5,7 @@ import type { Availability } from "./availability.js";
 import type { CatchUp } from "./catch-up.js";
 import type { ClusterContext } from "./context.js";
 import { ClusterConflict, ClusterUnavailable } from "./contract.js";
-import type { Transaction } from "./txn.js";
+import { endpointKeys, type Guard, presence, type Transaction } from "./txn.js";
 
 /** etcd's default limit of operations in one transaction is 128. */
 const TXN_OPERATIONS = 100;
@@ -68,16 +68,27 @@ export class Writer {
     throw conflict ?? new ClusterConflict("pools", keys.pools);
   }
 
-  /** Deletes keys of others and reports what that means as if another host had done it. */
-  async deleteKeys(doomed: readonly string[], endpoints: readonly Endpoint[]): Promise<void> {
+  /** Deletes an endpoint, unless it is gone already; of another host's it is reported as if that one had done it. */
+  async deleteEndpoint(endpoint: Endpoint): Promise<void> {
+    if (!this.availability.now) throw this.unavailable();
+    const { events, keys, mirror, options } = this.ctx;
+    const doomed = endpointKeys(keys, mirror, endpoint);
+    try {
+      await this.execute({ guards: [presence(keys, endpoint)], puts: new Map(), deletes: new Set(doomed), withdrawal: true });
+    } catch (error) {
+      if (!(error instanceof ClusterConflict)) throw error;
+    }
+    if (endpoint.node !== options.nodeId) events.onChanges([{ kind: "endpoint", id: endpoint.id, value: undefined }]);
+  }
+
+  /** Deletes keys of others, if they are as we have seen them. */
+  async deleteKeys(doomed: readonly string[]): Promise<void> {
     if (!this.availability.now) throw this.unavailable();
     for (let i = 0; i < doomed.length; i += TXN_OPERATIONS) {
       const part = doomed.slice(i, i + TXN_OPERATIONS);
-      await this.execute({ guards: [], puts: new Map(), deletes: new Set(part), withdrawal: false });
+      const guards = part.map((key): Guard => ({ key, what: "block", revision: this.ctx.mirror.revisionOf(key) }));
+      await this.execute({ guards, puts: new Map(), deletes: new Set(part), withdrawal: false });
     }
-    const others = endpoints.filter((e) => e.node !== this.ctx.options.nodeId);
-    if (others.length > 0)
-      this.ctx.events.onChanges(others.map((e) => ({ kind: "endpoint" as const, id: e.id, value: undefined })));
   }
 
   unavailable(): ClusterUnavailable {

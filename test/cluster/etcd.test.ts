@@ -8,6 +8,8 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { openEtcdCluster } from "../../src/cluster/etcd.js";
 import { type Cluster, ClusterConflict, ClusterUnavailable } from "../../src/cluster/index.js";
 import { keysOf } from "../../src/cluster/keys.js";
+import { Mirror } from "../../src/cluster/mirror.js";
+import { transactionOf } from "../../src/cluster/txn.js";
 import { encodeEndpoint, encodeNetwork } from "../../src/cluster/values.js";
 import type { Endpoint, Network } from "../../src/model/network.js";
 import type { Change } from "../../src/model/state.js";
@@ -197,6 +199,34 @@ describe("two hosts and one etcd", () => {
     await eventually(() => !b.seen.has("endpoint:e7"));
     await put(a, endpoint("e8", "node1", "eight", "10.0.0.7"));
     await eventually(() => b.seen.has("endpoint:e8"));
+  });
+
+  test("a removal that arrives late takes nothing from whoever has the name and the address by then", async () => {
+    await put(a, endpoint("e9", "node1", "nine", "10.0.0.9"));
+    await eventually(() => b.seen.has("endpoint:e9"));
+    // What a would send again, had its first removal got no answer: decided while e9 was there.
+    const mirror = new Mirror(keysOf("docker"), "node1");
+    const raw = new Etcd3({ hosts: `http://127.0.0.1:${client}` });
+    for (const [key, value] of Object.entries(await raw.getAll().prefix("/docker/").strings()))
+      mirror.apply(key, value, 1, { own: false });
+    const gone: Change = { kind: "endpoint", id: "e9", value: undefined };
+    const late = transactionOf([gone], keysOf("docker"), mirror, { nodeId: "node1", address: "10.0.0.1" });
+    a.own.delete("e9");
+    await a.cluster.commit([gone]);
+    await eventually(() => !b.seen.has("endpoint:e9"));
+    await put(b, endpoint("e10", "node2", "nine", "10.0.0.9"));
+    const claims = [keysOf("docker").name("n1", "nine"), keysOf("docker").address("n1", "10.0.0.9")];
+    expect([...late.deletes]).toEqual(expect.arrayContaining(claims));
+    const [guard] = late.guards;
+    const answer = await raw
+      .if(guard!.key, "Version", ">", 0)
+      .then(...[...late.deletes].map((key) => raw.delete().key(key)))
+      .commit();
+    expect(answer.succeeded).toBe(false);
+    expect(await Promise.all(claims.map((key) => raw.get(key).string()))).toEqual(["e10", "e10"]);
+    raw.close();
+    b.own.delete("e10");
+    await b.cluster.commit([{ kind: "endpoint", id: "e10", value: undefined }]);
   });
 
   test("a network whose creation was given up for want of an answer is taken away if etcd makes it all the same", async () => {
