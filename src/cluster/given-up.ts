@@ -10,7 +10,9 @@ import type { Writer } from "./writer.js";
  * then they are taken away. (Endpoints need no memory: one of ours that we do not have is given up.)
  */
 export class GivenUpNetworks {
+  /** For good: what was sent again on the way (TCP) may arrive twice. */
   private readonly ids = new Set<string>();
+  private readonly busy = new Set<string>();
   private readonly ctx: ClusterContext;
   private readonly availability: Availability;
   private readonly writer: Writer;
@@ -30,20 +32,20 @@ export class GivenUpNetworks {
     if (!this.availability.now) return; // again when it is back
     const { events, keys, mirror, options } = this.ctx;
     for (const id of [...this.ids]) {
-      if (mirror.networkOf(id) === undefined) continue;
-      this.ids.delete(id);
+      if (mirror.networkOf(id) === undefined || this.busy.has(id)) continue;
+      this.busy.add(id);
       const removal: Change = { kind: "network", id, value: undefined };
       try {
         await this.writer.execute(transactionOf([removal], keys, mirror, options));
         options.log.info("a network whose creation was given up is withdrawn", { network: id });
         events.onChanges([removal]);
       } catch (error) {
-        if (error instanceof ClusterConflict)
+        if (error instanceof ClusterConflict) {
           options.log.warn("a network whose creation was given up is in use by now, and stays", { network: id });
-        else {
-          this.ids.add(id);
-          this.availability.lost(error);
-        }
+          this.ids.delete(id);
+        } else this.availability.lost(error);
+      } finally {
+        this.busy.delete(id);
       }
     }
   }

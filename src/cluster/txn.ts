@@ -1,6 +1,7 @@
+import { blockOfAddress } from "../model/blocks.js";
 import type { Endpoint, Network } from "../model/network.js";
 import type { Change } from "../model/state.js";
-import type { ClusterConflict } from "./contract.js";
+import { ClusterConflict } from "./contract.js";
 import type { Keys } from "./keys.js";
 import { addressesOf, encodeEndpoint, encodeNetwork } from "./values.js";
 
@@ -30,7 +31,7 @@ export interface MirrorView {
   networkIdOfEndpoint(id: string): string | undefined;
 }
 
-/** Turns changes of the model into one guarded transaction. Pure. */
+/** Turns changes of the model into one guarded transaction. Pure. Throws ClusterConflict where the mirror shows already that it cannot be. */
 export function transactionOf(
   changes: readonly Change[],
   keys: Keys,
@@ -91,11 +92,28 @@ export function transactionOf(
     else {
       guards.push({ key: keys.network(e.networkId), what: "network", exists: true });
       puts.set(keys.members(e.networkId), JSON.stringify({ last: e.id }));
+      within(e);
     }
     claim(keys.name(e.networkId, e.name), "name", e.id, known ? keys.name(e.networkId, known.name) : undefined);
     for (const ip of addressesOf(e)) claim(keys.address(e.networkId, ip), "address", e.id, undefined);
     for (const ip of known ? addressesOf(known) : [])
       if (!addressesOf(e).includes(ip)) deletes.add(keys.address(e.networkId, ip));
+  }
+
+  /**
+   * An address of a routed network is of use in this host's blocks only. The model has a block from its decision on, and another request may take an
+   * address of it while the store is still asked: perhaps another host gets it.
+   */
+  function within(e: Endpoint): void {
+    const network = mirror.networkOf(e.networkId);
+    if (network?.driver !== "routed") return;
+    for (const address of addressesOf(e)) {
+      const prefix = blockOfAddress(network, address);
+      const key = prefix === undefined ? undefined : keys.block(network.id, prefix);
+      if (key === undefined || puts.has(key)) continue;
+      if (mirror.valueOf(key) !== self.nodeId) throw new ClusterConflict("block", key);
+      guards.push({ key, what: "block", revision: mirror.revisionOf(key) });
+    }
   }
 
   function claim(key: string, what: "name" | "address", owner: string, before: string | undefined): void {

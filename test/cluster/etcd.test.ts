@@ -201,6 +201,25 @@ describe("two hosts and one etcd", () => {
     await eventually(() => b.seen.has("endpoint:e8"));
   });
 
+  test("an address of a routed network is refused while its block is not this host's", async () => {
+    await a.cluster.commit([change({ ...network("r1", "routed", "10.0.20.0/24"), driver: "routed" })]);
+    await eventually(() => b.seen.has("network:r1"));
+    const block: Change = { kind: "meta", id: "block:r1:10.0.20.0/26", value: { id: "block:r1:10.0.20.0/26", value: "node1" } };
+    const inBlock = { ...endpoint("e20", "node1", "twenty", "10.0.20.1"), networkId: "r1" };
+    await expect(put(a, inBlock)).rejects.toMatchObject({ what: "block" });
+    await a.cluster.commit([block]);
+    await put(a, inBlock);
+    // Another host, which has not heard of it or has not been heard yet.
+    const elsewhere = { ...endpoint("e21", "node2", "other", "10.0.20.2"), networkId: "r1" };
+    await expect(put(b, elsewhere)).rejects.toMatchObject({ what: "block" });
+    a.own.delete("e20");
+    await a.cluster.commit([{ kind: "endpoint", id: "e20", value: undefined }]);
+    await a.cluster.commit([
+      { kind: "network", id: "r1", value: undefined },
+      { ...block, value: undefined },
+    ]);
+  });
+
   test("a removal that arrives late takes nothing from whoever has the name and the address by then", async () => {
     await put(a, endpoint("e9", "node1", "nine", "10.0.0.9"));
     await eventually(() => b.seen.has("endpoint:e9"));
