@@ -103,6 +103,8 @@ export class Run {
   }
 
   async batch(batch: Batch, number: number): Promise<void> {
+    // What an earlier batch has put must be in the ledger before this one takes something away.
+    if (batch.some((op) => op.op === "delete")) this.end();
     const nft = new Map<NsRef, NftOp[]>();
     for (const [index, op] of batch.entries()) {
       const place = { op, batch: number, index };
@@ -130,6 +132,7 @@ export class Run {
     if (!more) this.#settle();
   }
 
+  /** Sends what is left and enters in the ledger what is there now. */
   end(): void {
     this.flush();
     this.#settle();

@@ -168,8 +168,7 @@ export class Watcher {
 
   #noticeLink(ns: NsRef, seen: Pick<SeenLink, "index" | "name" | "group">, gone: boolean): void {
     const { groups, ledger, hostIndexes } = this.#context;
-    if (ns === HOST_NS && hostIndexes.get(seen.name) !== seen.index) hostIndexes.delete(seen.name);
-    if (ns === HOST_NS && gone) hostIndexes.delete(seen.name);
+    if (ns === HOST_NS && (gone || hostIndexes.get(seen.name) !== seen.index)) hostIndexes.delete(seen.name);
     const known = ledger.linkAt(ns, seen.name);
     if (known === undefined && (gone || seen.group !== groups.own)) return;
     this.#links.set(`${ns}|${seen.name}`, { ns, name: seen.name });
